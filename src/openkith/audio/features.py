@@ -1,7 +1,7 @@
 """Spectral features, computed with scipy and nothing else.
 
-The mel scale here is Slaney's (linear below 1 kHz, logarithmic above; Auditory Toolbox, 1998), with filters of
-equal area, which is what the GE2E encoder was trained on.
+The mel scale here is Slaney's (linear below 1 kHz, logarithmic above; Auditory Toolbox, 1998), with filters
+of equal area, which is what the GE2E encoder was trained on.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ FloatArray = npt.NDArray[np.float32]
 _HERTZ_PER_MEL = 200.0 / 3.0  # of the linear part
 _BREAK_HERTZ = 1000.0  # where the logarithmic part begins
 _LOG_STEP = np.log(6.4) / 27.0  # of the logarithmic part, per mel
+_BLOCK_FRAMES = 1024  # transformed at a time: an hour of audio at once would take 1.5 GB
 
 
 def _hertz_to_mel(hertz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -42,16 +43,17 @@ def mel_filterbank(n_mels: int, n_fft: int, sample_rate: int) -> FloatArray:
     bins = np.fft.rfftfreq(n_fft, 1.0 / sample_rate)
     low, peak, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     triangles = np.minimum((bins - low) / (peak - low), (high - bins) / (high - peak))
-    filters = np.maximum(triangles, 0.0) * 2.0 / (high - low)
-    filters = filters.astype(np.float32)
-    filters.flags.writeable = False
+    filters: FloatArray = (np.maximum(triangles, 0.0) * 2.0 / (high - low)).astype(np.float32)
+    filters.flags.writeable = False  # the cache hands the same array to every caller
     return filters
 
 
 @functools.lru_cache(maxsize=8)
 def _hann(n: int) -> FloatArray:
     """The periodic Hann window, shape (n,)."""
-    return (0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(n) / n)).astype(np.float32)
+    window: FloatArray = (0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(n) / n)).astype(np.float32)
+    window.flags.writeable = False
+    return window
 
 
 def power_mel(
@@ -71,6 +73,10 @@ def power_mel(
     """
     padded = np.pad(np.asarray(samples, dtype=np.float32), n_fft // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
-    spectrum = scipy.fft.rfft(frames * _hann(n_fft), axis=-1)
-    power = spectrum.real**2 + spectrum.imag**2
-    return np.asarray(power @ mel_filterbank(n_mels, n_fft, sample_rate).T, dtype=np.float32)
+    filters = mel_filterbank(n_mels, n_fft, sample_rate).T
+    mel = np.empty((len(frames), n_mels), dtype=np.float32)
+    for start in range(0, len(frames), _BLOCK_FRAMES):
+        block = slice(start, start + _BLOCK_FRAMES)
+        spectrum = scipy.fft.rfft(frames[block] * _hann(n_fft), axis=-1)
+        np.matmul(spectrum.real**2 + spectrum.imag**2, filters, out=mel[block])
+    return mel

@@ -1,0 +1,159 @@
+"""From recordings of people to the sets that back ends learn from, and advice on what to record next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from openkith.encoders.copies import copy_groups
+from openkith.scoring.base import EmbeddingSet, normalise
+from openkith.scoring.calibration import Calibration, HeldOutScores
+
+__all__ = ["EnrolmentReport", "Finding", "advise", "cohesion", "embedding_set", "find_problems"]
+
+ENOUGH_CLIPS = 3
+ENOUGH_SECONDS = 10.0  # of speech in all
+LOW_COHESION = 0.6  # mean cosine between the clips of one person
+CONFUSED_SHARE = 0.25  # of a person's held-out clips that sound as much like another
+ODD_LLR = 0.0  # a held-out clip below it is more like a stranger than like the person
+
+
+@dataclass(frozen=True)
+class EnrolmentReport:
+    """What enrolling gave.
+
+    Attributes:
+        name: The person.
+        added: Clips added now.
+        clips: Clips in all.
+        seconds: Seconds of speech in all.
+        cohesion: Mean cosine between the person's clips, -1 to 1; None for a single clip.
+        advice: What to record next, and what was wrong with these clips; may be empty.
+    """
+
+    name: str
+    added: int
+    clips: int
+    seconds: float
+    cohesion: float | None
+    advice: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about the enrolled people that no threshold mends.
+
+    Attributes:
+        kind: "alike" (two people cannot be told apart well) or "odd-clip" (a clip disagrees with its person's others).
+        names: The people.
+        clip: Index of the clip in the enrolment, for "odd-clip".
+        text: The finding in words.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    clip: int | None
+    text: str
+
+
+def embedding_set(
+    clips: Sequence[Mapping[str, npt.NDArray[Any]]], labels: Sequence[int]
+) -> tuple[EmbeddingSet, EmbeddingSet | None]:
+    """Stored clips as one set, and their halves as another.
+
+    Args:
+        clips: Arrays of each clip: ``embedding`` (d,), and where there are any ``copies`` (m, d), ``halves`` (2, d).
+        labels: Whose each clip is.
+
+    Returns:
+        Clips and copies; and the halves (rows 2i and 2i + 1 belong together) or None.
+    """
+    columns: list[list[npt.NDArray[Any]]] = [[], [], [], [], []]
+    halves: list[tuple[npt.NDArray[Any], int, int]] = []
+    for i, (arrays, label) in enumerate(zip(clips, labels, strict=True)):
+        copies = arrays.get("copies")
+        n_copies = 0 if copies is None else len(copies)
+        rows = [arrays["embedding"][None]] if copies is None else [arrays["embedding"][None], copies]
+        columns[0].append(np.concatenate(rows).astype(np.float32))
+        columns[1].append(np.full(1 + n_copies, label, np.int64))
+        columns[2].append(np.full(1 + n_copies, i, np.int64))
+        columns[3].append(np.concatenate([np.zeros(1, np.int64), copy_groups(n_copies)]))
+        columns[4].append(np.arange(1 + n_copies) > 0)
+        half = arrays.get("halves")
+        if half is not None and len(half) == 2:
+            halves.append((half.astype(np.float32), label, i))
+    both = None
+    if halves:
+        plain = EmbeddingSet.plain(
+            np.concatenate([half for half, _, _ in halves]), np.repeat([label for _, label, _ in halves], 2)
+        )
+        numbers = np.repeat([clip for _, _, clip in halves], 2)
+        both = EmbeddingSet(plain.embeddings, plain.labels, numbers, plain.groups, plain.copies)
+    return EmbeddingSet(*(np.concatenate(column) for column in columns)), both
+
+
+def cohesion(embeddings: npt.NDArray[Any]) -> float | None:
+    """Mean cosine between different clips (n, d) of one person; None for fewer than two."""
+    n = len(embeddings)
+    if n < 2:
+        return None
+    unit = normalise(embeddings)
+    return float(((unit @ unit.T).sum() - n) / (n * (n - 1)))
+
+
+def advise(clips: int, seconds: float, together: float | None) -> tuple[str, ...]:
+    """What to record next, for a person with so many clips, seconds of speech, and cohesion."""
+    advice = []
+    if clips < ENOUGH_CLIPS:
+        missing = ENOUGH_CLIPS - clips
+        advice.append(
+            f"record {missing} more clip{'s' if missing > 1 else ''}, best on another day or in another room"
+        )
+    if seconds < ENOUGH_SECONDS:
+        advice.append(
+            f"{seconds:.0f} s of speech so far; {ENOUGH_SECONDS:.0f} s or more make short probes surer"
+        )
+    if together is not None and together < LOW_COHESION:
+        advice.append(
+            f"the clips differ a lot (mean cosine {together:.2f}): check that all are this person, and not too noisy"
+        )
+    return tuple(advice)
+
+
+def find_problems(
+    held_out: HeldOutScores, calibration: Calibration, names: Sequence[str]
+) -> tuple[Finding, ...]:
+    """People too close to be told apart, and clips that disagree with the person's others.
+
+    Both are judged on clips as recorded that were scored without having been learned from.
+    """
+    findings: list[Finding] = []
+    originals = np.flatnonzero(~held_out.copies)
+    llrs = calibration.llr(held_out.known)
+    for person, name in enumerate(names):
+        rows = originals[held_out.labels[originals] == person]
+        if not len(rows):
+            continue
+        own = llrs[rows, person]
+        as_close = (llrs[rows] >= own[:, None]).mean(axis=0)
+        for other in np.flatnonzero(as_close > CONFUSED_SHARE).tolist():
+            if other != person:
+                text = (
+                    f"{name} and {names[other]} sound too alike to be told apart surely: {as_close[other]:.0%} of "
+                    f"{name}'s held-out clips were at least as much like {names[other]}"
+                )
+                findings.append(Finding("alike", (name, names[other]), None, text))
+        if held_out.basis[person] == "clips":
+            for row in rows[own < ODD_LLR]:
+                clip = int(held_out.clips[row])
+                text = f"a clip of {name} does not sound like the others: listen to it, and drop it if it is not {name}"
+                findings.append(Finding("odd-clip", (name,), clip, text))
+    return tuple(findings)

@@ -1,0 +1,277 @@
+"""Manifests in, metrics out.
+
+Every method learns from enroll and negative rows and from what ships with openkith, never from test rows; each test
+row is scored alone, and none is dropped, however short.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from openkith.audio import load
+from openkith.data import Manifest, Row, read_manifest
+from openkith.decision import Decision, decide
+from openkith.encoders import Encoder
+from openkith.encoders.copies import EmbeddedClip, embed_with_copies
+from openkith.enrolment import embedding_set
+from openkith.errors import ConfigError, InputError
+from openkith.metrics import OpenSetMetrics, open_set_report
+from openkith.openset import AUTO, OpenSetModel, fit_open_set
+from openkith.scoring import EmbeddingSet, shipped_cohort
+
+__all__ = ["ClipStore", "Result", "evaluate"]
+
+_BATCH = 64
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One method with one seed on one manifest.
+
+    Attributes:
+        manifest: Its name.
+        method: What was asked for.
+        chosen: What "auto" chose; otherwise the method.
+        seed: Of everything random.
+        names: The C enrolled people.
+        truth: (p) who really speaks in each probe.
+        labels: (p,) index into ``names``, or -1 for an unknown speaker.
+        probes: (p) file and cut of each probe.
+        seconds: (p,) of speech.
+        embeddings: (p, d).
+        enrolment_embeddings: (n, d) of the enrolment clips.
+        enrolment_labels: (n,).
+        scores: (p, C) calibrated natural-log likelihood ratios.
+        probabilities: (p, C + 1), last unknown.
+        decisions: (p).
+        threshold: On the best ratio.
+        far: The false-accept rate that was asked for.
+        metrics: Of the scores.
+        tune_seconds: Wall time of fitting and calibrating, after embedding.
+        score_seconds: Wall time of scoring all probes, after embedding.
+    """
+
+    manifest: str
+    method: str
+    chosen: str
+    seed: int
+    names: tuple[str, ...]
+    truth: tuple[str, ...]
+    labels: npt.NDArray[np.int64]
+    probes: tuple[str, ...]
+    seconds: npt.NDArray[np.float64]
+    embeddings: npt.NDArray[np.float32]
+    enrolment_embeddings: npt.NDArray[np.float32]
+    enrolment_labels: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float64]
+    probabilities: npt.NDArray[np.float64]
+    decisions: tuple[Decision, ...]
+    threshold: float
+    far: float
+    metrics: OpenSetMetrics
+    tune_seconds: float
+    score_seconds: float
+
+    @property
+    def statuses(self) -> tuple[str, ...]:
+        """Known, unsure or unknown, for each probe."""
+        return tuple(decision.status for decision in self.decisions)
+
+    @property
+    def decided(self) -> tuple[str | None, ...]:
+        """The name given to each probe, or None."""
+        return tuple(decision.name if decision.status == "known" else None for decision in self.decisions)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why, for each probe."""
+        return tuple(decision.reason for decision in self.decisions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row that ``kith evaluate --json`` prints: rates are fractions, None where not defined."""
+        names = (
+            *("eer", "detection_eer", "min_dcf", "act_dcf", "cllr", "oscr", "auroc", "tnr95", "accuracy"),
+            *("fnir_at_fpir_1", "n_speakers", "n_known", "n_unknown"),
+        )
+        values = {name: getattr(self.metrics, name) for name in names}
+        return {
+            "manifest": self.manifest,
+            "method": self.method,
+            "chosen": self.chosen,
+            "seed": self.seed,
+            **{name: None if value != value else value for name, value in values.items()},
+            "tune_seconds": self.tune_seconds,
+            "score_seconds": self.score_seconds,
+        }
+
+
+class ClipStore:
+    """Embeds the clips of manifests, each one once however many manifests and methods use it.
+
+    Args:
+        encoder: Any encoder.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self._clips: dict[tuple[Path, float | None, float | None, bool], EmbeddedClip] = {}
+
+    def get(
+        self, rows: Sequence[Row], *, copies: bool, progress: Callable[[int, int], None] | None = None
+    ) -> list[EmbeddedClip]:
+        """The embedded clip of each row, with or without degraded copies."""
+        keys = [(row.path, row.start, row.end, copies) for row in rows]
+        missing = [(key, row) for key, row in zip(keys, rows, strict=True) if key not in self._clips]
+        for first in range(0, len(missing), _BATCH):
+            batch = dict(missing[first : first + _BATCH])
+            audio = [load(row.path, start=row.start, end=row.end) for row in batch.values()]
+            self._clips.update(zip(batch, embed_with_copies(self.encoder, audio, copies=copies), strict=True))
+            if progress:
+                progress(first + len(batch), len(missing))
+        return [self._clips[key] for key in keys]
+
+
+@dataclass(frozen=True, eq=False)
+class _Material:
+    """The embedded rows of one manifest."""
+
+    names: tuple[str, ...]
+    enrolment: EmbeddingSet
+    halves: EmbeddingSet | None
+    cohort: EmbeddingSet | None
+    test: list[EmbeddedClip]
+
+
+def evaluate(
+    manifest: str | Path | Manifest,
+    methods: Sequence[str] = (AUTO,),
+    *,
+    encoder: Encoder | None = None,
+    store: ClipStore | None = None,
+    seeds: int = 1,
+    far: float = 0.01,
+    progress: Progress | None = None,
+) -> list[Result]:
+    """Enrol, tune and score one manifest.
+
+    Args:
+        manifest: A manifest or its path.
+        methods: Keys of `openkith.openset.METHODS`, or "auto".
+        encoder: Default: the default encoder.
+        store: Embedded clips, to share them between manifests; its encoder is used.
+        seeds: Runs with seeds 0 to seeds - 1; a method without randomness gives the same each time.
+        far: False-accept rate of the decisions; the metrics do not depend on it.
+        progress: Called with what is being done, steps done and steps in all.
+
+    Returns:
+        One result per method and seed, in that order.
+
+    Raises:
+        InputError: The manifest, a file in it, or a setting is not usable.
+    """
+    if seeds < 1:
+        raise ConfigError(f"seeds is {seeds}; give 1 or more")
+    if not isinstance(manifest, Manifest):
+        manifest = read_manifest(manifest)
+    manifest.check_evaluable()
+    if store is None:
+        if encoder is None:
+            from openkith.encoders import load_encoder
+
+            encoder = load_encoder()
+        store = ClipStore(encoder)
+    material = _prepare(manifest, store, progress)
+    results = []
+    for i, method in enumerate(methods):
+        for seed in range(seeds):
+            if progress:
+                progress(f"{manifest.name}: {method}, seed {seed}", i * seeds + seed, len(methods) * seeds)
+            results.append(_run(manifest, material, method, seed, far))
+    return results
+
+
+def _prepare(manifest: Manifest, store: ClipStore, progress: Progress | None) -> _Material:
+    def embed(rows: Sequence[Row], copies: bool, what: str) -> list[EmbeddedClip]:
+        def step(done: int, total: int) -> None:
+            if progress:
+                progress(f"{manifest.name}: embedding {what} clips", done, total)
+
+        return store.get(rows, copies=copies, progress=step)
+
+    names = manifest.speakers
+    enrolled = embed(manifest.enroll, True, "enrolment")
+    enrolment, halves = embedding_set(
+        [clip.arrays() for clip in enrolled], [names.index(row.speaker) for row in manifest.enroll]
+    )
+    parts = [shipped_cohort(store.encoder.fingerprint)]
+    if manifest.negative:
+        negative = embed(manifest.negative, False, "negative")
+        speakers = sorted({row.speaker for row in manifest.negative})
+        labels = [speakers.index(row.speaker) for row in manifest.negative]
+        parts.append(embedding_set([clip.arrays() for clip in negative], labels)[0])
+    present = [part for part in parts if part is not None]
+    cohort = EmbeddingSet.concatenate(present) if present else None
+    return _Material(tuple(names), enrolment, halves, cohort, embed(manifest.test, False, "test"))
+
+
+def _run(manifest: Manifest, material: _Material, method: str, seed: int, far: float) -> Result:
+    started = time.perf_counter()
+    model: OpenSetModel = fit_open_set(
+        method, material.enrolment, material.cohort, halves=material.halves, seed=seed, far=far
+    )
+    tuned = time.perf_counter()
+    names = material.names
+    embeddings = np.stack([clip.embedding for clip in material.test])
+    llrs = model.llrs(embeddings)
+    scored = time.perf_counter()
+    labels = np.array([names.index(row.speaker) if row.speaker in names else -1 for row in manifest.test])
+    if not np.isfinite(llrs).all():
+        raise InputError(
+            f"{manifest.source}: method {method!r} gave scores that are not finite; check the audio"
+        )
+    seconds = np.array([clip.speech_seconds for clip in material.test])
+    originals = material.enrolment.originals()
+    return Result(
+        manifest=manifest.name,
+        method=method,
+        chosen=model.method,
+        seed=seed,
+        names=names,
+        truth=tuple(row.speaker for row in manifest.test),
+        labels=labels,
+        probes=tuple(_probe_name(row, manifest) for row in manifest.test),
+        seconds=seconds,
+        embeddings=embeddings,
+        enrolment_embeddings=originals.embeddings,
+        enrolment_labels=originals.labels,
+        scores=llrs,
+        probabilities=model.calibration.posteriors(llrs),
+        decisions=tuple(
+            decide(row, names, model.calibration, float(s), model.method)
+            for row, s in zip(llrs, seconds, strict=True)
+        ),
+        threshold=model.calibration.threshold,
+        far=far,
+        metrics=open_set_report(llrs, labels),
+        tune_seconds=tuned - started,
+        score_seconds=scored - tuned,
+    )
+
+
+def _probe_name(row: Row, manifest: Manifest) -> str:
+    """The path, relative to the manifest where that works, and the cut."""
+    try:
+        path = row.path.relative_to(manifest.source.absolute().parent)
+    except ValueError:
+        path = row.path
+    if row.start is None and row.end is None:
+        return str(path)
+    return f"{path} [{row.start or 0:g}-{'' if row.end is None else f'{row.end:g}'} s]"

@@ -1,0 +1,98 @@
+"""An open-set model as plain JSON and arrays, for the gallery or a folder, and back again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from openkith.errors import GalleryError
+from openkith.openset import HeldOutErrors, OpenSetModel, restore_scorer
+from openkith.scoring.base import Arrays, EmbeddingSet
+from openkith.scoring.calibration import Calibration, HeldOutScores
+
+__all__ = ["add_strangers", "pack_model", "unpack_model"]
+
+FORMAT = 1
+_SCORER, _HELD_OUT = "scorer/", "held_out/"
+
+
+def pack_model(model: OpenSetModel, extra: Mapping[str, Any]) -> tuple[dict[str, Any], Arrays]:
+    """Configuration (JSON) and arrays of a model; its calibration is made again from the held-out scores.
+
+    Args:
+        model: A fitted model.
+        extra: More configuration to keep with it.
+    """
+    scorer_config, scorer_arrays = model.scorer.state()
+    errors = {
+        name: [None if math.isnan(rate) else rate for rate in (e.eer, e.detection_eer)]
+        for name, e in model.errors.items()
+    }
+    config = {
+        "format": FORMAT,
+        "asked": model.asked,
+        "method": model.method,
+        "scorer": {"name": model.scorer.name, "config": scorer_config},
+        "basis": list(model.held_out.basis),
+        "errors": errors,
+        **extra,
+    }
+    arrays = {f"{_SCORER}{key}": np.ascontiguousarray(value) for key, value in scorer_arrays.items()}
+    for key, value in model.held_out.arrays().items():
+        # Half the size, and far finer than the scores mean anything.
+        small = value.astype(np.float32) if value.dtype == np.float64 else value
+        arrays[f"{_HELD_OUT}{key}"] = small.astype(np.uint8) if small.dtype == np.bool_ else small
+    return config, arrays
+
+
+def unpack_model(
+    config: Mapping[str, Any], arrays: Arrays, strangers: EmbeddingSet | None, **settings: Any
+) -> OpenSetModel:
+    """The model that `pack_model` was given, calibrated with these settings.
+
+    Args:
+        config, arrays: What `pack_model` returned.
+        strangers: More clips of other people, which the model has not learned from, for the calibration.
+        settings: Of `Calibration.fit`.
+
+    Raises:
+        GalleryError: Another version wrote it, or it is damaged.
+    """
+    try:
+        if config["format"] != FORMAT:
+            raise GalleryError(
+                f"the head has format {config['format']}, this version reads {FORMAT}; tune again"
+            )
+        own = {key.removeprefix(_SCORER): value for key, value in arrays.items() if key.startswith(_SCORER)}
+        scorer = restore_scorer(config["scorer"]["name"], config["scorer"]["config"], own)
+        held = {
+            key.removeprefix(_HELD_OUT): value for key, value in arrays.items() if key.startswith(_HELD_OUT)
+        }
+        held["copies"] = held["copies"].astype(np.bool_)
+        held_out = HeldOutScores(**held, basis=tuple(config["basis"]))
+        errors = {
+            name: HeldOutErrors(*(math.nan if rate is None else rate for rate in rates))
+            for name, rates in config["errors"].items()
+        }
+        asked, method = config["asked"], config["method"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise GalleryError(f"the stored head is damaged ({error}); run: kith tune") from error
+    model = OpenSetModel(asked, method, scorer, held_out, Calibration.fit(held_out, **settings), errors)
+    return model if strangers is None else add_strangers(model, strangers, **settings)
+
+
+def add_strangers(model: OpenSetModel, strangers: EmbeddingSet, **settings: Any) -> OpenSetModel:
+    """The model, calibrated with the scores of more people whom it has not learned from."""
+    held_out = model.held_out
+    first = int(held_out.unknown_clips.max()) + 1 if len(held_out.unknown_clips) else 0
+    more = replace(
+        held_out,
+        unknown=np.concatenate([held_out.unknown, model.scorer.score(strangers.embeddings)]),
+        unknown_clips=np.concatenate([held_out.unknown_clips, strangers.clips + first]),
+        unknown_weights=np.concatenate([held_out.unknown_weights, strangers.weights(0.5)]),
+    )
+    return replace(model, held_out=more, calibration=Calibration.fit(more, **settings))

@@ -1,0 +1,146 @@
+"""What a back end is: embeddings of enrolled people in, a score per probe and person out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from openkith.errors import NotEnoughDataError
+
+__all__ = ["Arrays", "EmbeddingSet", "FloatArray", "Scorer", "normalise"]
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def normalise(x: npt.NDArray[Any]) -> FloatArray:
+    """Rows scaled to unit length; a row of zeros stays zero."""
+    length = np.linalg.norm(x, axis=-1, keepdims=True)
+    return np.asarray(x / np.maximum(length, 1e-9), dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingSet:
+    """Embeddings of clips and of degraded copies of them, with what is known about each row.
+
+    Attributes:
+        embeddings: (n, d) float32.
+        labels: (n,) speaker of each row; 0 to C-1 for enrolled people.
+        clips: (n,) recording of each row: a clip and its copies share a number.
+        groups: (n,) condition of each row: an index into `openkith.audio.augment.GROUPS`, 0 is clean.
+        copies: (n,) False for a clip as it was recorded, True for a degraded or cut copy.
+    """
+
+    embeddings: FloatArray
+    labels: IntArray
+    clips: IntArray
+    groups: IntArray
+    copies: npt.NDArray[np.bool_]
+
+    @classmethod
+    def plain(cls, embeddings: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Self:
+        """Clips without copies: embeddings (n, d), labels (n,)."""
+        n = len(embeddings)
+        return cls(
+            np.asarray(embeddings, np.float32),
+            np.asarray(labels, np.int64),
+            np.arange(n),
+            np.zeros(n, np.int64),
+            np.zeros(n, np.bool_),
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Iterable[EmbeddingSet]) -> Self:
+        """All rows of all parts; speakers and clips of different parts are kept apart."""
+        rows: list[list[npt.NDArray[Any]]] = []
+        labels = clips = 0
+        for part in parts:
+            if not len(part):
+                continue
+            rows.append([part.embeddings, part.labels + labels, part.clips + clips, part.groups, part.copies])
+            labels += int(part.labels.max()) + 1
+            clips += int(part.clips.max()) + 1
+        if not rows:
+            raise NotEnoughDataError("no embeddings at all; give at least one clip")
+        return cls(*(np.concatenate(column) for column in zip(*rows, strict=True)))
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    @property
+    def n_speakers(self) -> int:
+        """How many different labels there are."""
+        return len(np.unique(self.labels))
+
+    @property
+    def n_clips(self) -> int:
+        """How many different recordings there are."""
+        return len(np.unique(self.clips))
+
+    def select(self, rows: npt.NDArray[Any]) -> EmbeddingSet:
+        """The rows of a mask or an index array."""
+        return EmbeddingSet(
+            self.embeddings[rows], self.labels[rows], self.clips[rows], self.groups[rows], self.copies[rows]
+        )
+
+    def originals(self) -> EmbeddingSet:
+        """The clips as they were recorded, without copies."""
+        return self.select(~self.copies)
+
+    def weights(self, original_share: float) -> npt.NDArray[np.float64]:
+        """(n,) weights that sum to one per clip, of which the clip itself has a given share and its copies the rest."""
+        counts = np.bincount(self.clips[self.copies], minlength=int(self.clips.max()) + 1)[self.clips]
+        alone = counts == 0
+        return np.where(
+            self.copies, (1.0 - original_share) / np.maximum(counts, 1), np.where(alone, 1.0, original_share)
+        )
+
+
+def class_means(items: EmbeddingSet, values: npt.NDArray[Any], original_share: float) -> FloatArray:
+    """Mean of ``values`` (n, d) for each speaker, every clip counting alike: (C, d)."""
+    weights = items.weights(original_share)
+    total = np.zeros((int(items.labels.max()) + 1, values.shape[1]))
+    np.add.at(total, items.labels, values * weights[:, None])
+    return np.asarray(total / np.bincount(items.labels, weights)[:, None], dtype=np.float32)
+
+
+class Scorer(Protocol):
+    """A back end. Each probe is scored alone: no score depends on which other probes are scored with it.
+
+    Attributes:
+        name: The key that restores it, see `openkith.openset.METHODS`.
+    """
+
+    name: str
+
+    def fit(self, enrolment: EmbeddingSet, cohort: EmbeddingSet | None = None) -> Self:
+        """Learn the enrolled people, labels 0 to C-1, with other people as the impostor cohort."""
+        ...
+
+    def score(self, embeddings: npt.NDArray[Any]) -> FloatArray:
+        """(p, d) to (p, C); larger is more likely."""
+        ...
+
+    def state(self) -> tuple[dict[str, Any], Arrays]:
+        """Configuration (JSON) and arrays, from which ``restore`` makes the same scorer."""
+        ...
+
+    @classmethod
+    def restore(cls, config: dict[str, Any], arrays: Arrays) -> Self:
+        """The scorer that ``state`` was taken of."""
+        ...
+
+
+def need_cohort(cohort: EmbeddingSet | None, name: str) -> EmbeddingSet:
+    """The cohort, or the error that says how to get one."""
+    if cohort is None or cohort.n_clips < 2:
+        raise NotEnoughDataError(
+            f"{name} needs clips of other people and there are none for this encoder; give a folder of them with "
+            "--unknown DIR, or use the method 'cosine'"
+        )
+    return cohort

@@ -1,0 +1,261 @@
+"""From scores to probabilities, and from a false-accept rate to a threshold.
+
+Scores of clips that the scorer has not learned from (`HeldOutScores`) give a line from score to natural-log
+likelihood ratio by prior-weighted logistic regression, which minimises Cllr (Brümmer & du Preez, Computer Speech and
+Language, 2006). With the prior of an unknown voice stated, Bayes' rule turns the ratios into P(each person) and
+P(unknown).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from openkith.errors import ConfigError, NotEnoughDataError
+
+__all__ = ["Calibration", "ErrorEstimate", "HeldOutScores"]
+
+Floats = npt.NDArray[np.floating[Any]]
+
+DEFAULT_FAR = 0.01
+DEFAULT_UNKNOWN_PRIOR = 0.5
+_RIDGE = 0.1  # on the slope for standardised scores, in clips: few clips give a cautious slope
+_TAIL_SHARE = 0.1  # of the largest impostor scores, fitted by an exponential for rates too small to count
+_MIN_SLOPE = 1e-3
+INTERVAL = 0.9  # probability of the interval around an estimated error rate
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutScores:
+    """Scores of clips that the scorer did not learn from.
+
+    Attributes:
+        known: (m, C) scores of held-out clips of the enrolled people, and of their copies.
+        labels: (m,) whose clip each row is.
+        clips: (m,) recording of each row, numbered as in the enrolment set.
+        copies: (m,) True for degraded copies.
+        known_weights: (m,) weight of each row; a clip and its copies sum to 1.
+        unknown: (u, C) scores of other people.
+        unknown_clips: (u,) recording of each row.
+        unknown_weights: (u,) weight of each row; a clip and its copies sum to 1.
+        pseudo: (s,) scores of other people against models of themselves, standing in where nobody enrolled has a
+            second clip; weights are 1.
+        basis: How each enrolled person was held out: "clips" (leave one out), "crops" (disjoint parts of the only
+            clip) or "cohort" (the spread within other speakers).
+    """
+
+    known: Floats
+    labels: npt.NDArray[np.int64]
+    clips: npt.NDArray[np.int64]
+    copies: npt.NDArray[np.bool_]
+    known_weights: Floats
+    unknown: Floats
+    unknown_clips: npt.NDArray[np.int64]
+    unknown_weights: Floats
+    pseudo: Floats
+    basis: tuple[str, ...]
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Every array by name, for saving."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "basis"}
+
+    def trials(self) -> tuple[Floats, Floats, Floats, Floats]:
+        """Target scores, their weights, non-target scores, their weights.
+
+        Non-targets are other people, and enrolled people against one another. Where there are both, each kind has
+        half of the weight: the cohort is larger, but only the household shares its microphone and its rooms.
+        """
+        own = np.zeros(self.known.shape, np.bool_)
+        own[np.arange(len(self.labels)), self.labels] = True
+        weights = np.broadcast_to(self.known_weights[:, None], self.known.shape)
+        unknown_weights = np.broadcast_to(self.unknown_weights[:, None], self.unknown.shape)
+        targets = np.concatenate([self.known[own], self.pseudo])
+        kinds = [
+            (scores.ravel(), parts.ravel() / parts.sum())
+            for scores, parts in ((self.unknown, unknown_weights), (self.known[~own], weights[~own]))
+            if scores.size
+        ]
+        return (
+            targets,
+            np.concatenate([weights[own], np.ones(len(self.pseudo))]),
+            np.concatenate([scores for scores, _ in kinds] or [np.zeros(0)]),
+            np.concatenate([parts for _, parts in kinds] or [np.zeros(0)]),
+        )
+
+
+@dataclass(frozen=True)
+class ErrorEstimate:
+    """An error rate expected from held-out clips, with a 90 % interval that their number allows."""
+
+    rate: float
+    low: float
+    high: float
+    clips: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A line from score to log-likelihood ratio, a prior, and two thresholds.
+
+    Attributes:
+        slope, intercept: ``llr = slope * score + intercept``, natural log.
+        unknown_prior: Prior probability that a voice is nobody enrolled; the rest is shared evenly.
+        far: False-accept rate asked of identification: the share of unknown voices that get any name.
+        verify_far: False-accept rate asked of verification: per trial.
+        threshold: On the best person's ratio, for identification.
+        verify_threshold: On the claimed person's ratio, for verification.
+        miss: Expected share of the enrolled people's clips that do not get their name (wrong, or below threshold).
+        verify_miss: Expected share of true claims below the verification threshold.
+        unknown_clips: Recordings of other people that the thresholds stand on.
+        extrapolated: The rate asked is smaller than these recordings can show; the threshold follows the tail of
+            their scores.
+        basis: See `HeldOutScores`; by person.
+    """
+
+    slope: float
+    intercept: float
+    unknown_prior: float
+    far: float
+    verify_far: float
+    threshold: float
+    verify_threshold: float
+    miss: ErrorEstimate
+    verify_miss: ErrorEstimate
+    unknown_clips: int
+    extrapolated: bool
+    basis: tuple[str, ...]
+
+    @classmethod
+    def fit(
+        cls,
+        held_out: HeldOutScores,
+        *,
+        far: float = DEFAULT_FAR,
+        verify_far: float | None = None,
+        unknown_prior: float = DEFAULT_UNKNOWN_PRIOR,
+    ) -> Calibration:
+        """Learn the line and set the thresholds.
+
+        Raises:
+            ConfigError: A rate or the prior is not between 0 and 1.
+            NotEnoughDataError: No target or no non-target scores.
+        """
+        verify_far = far if verify_far is None else verify_far
+        for name, value in (("far", far), ("verify_far", verify_far), ("unknown_prior", unknown_prior)):
+            if not 0.0 < value < 1.0:
+                raise ConfigError(
+                    f"{name} is {value}; give a share between 0 and 1, for example 0.01 for 1 %"
+                )
+        targets, target_weights, nontargets, nontarget_weights = held_out.trials()
+        if not len(targets) or not len(nontargets):
+            raise NotEnoughDataError("calibration needs held-out clips of enrolled people and of others")
+        slope, intercept = fit_line(targets, target_weights, nontargets, nontarget_weights)
+
+        best_unknown = (held_out.unknown if len(held_out.unknown) else held_out.known).max(axis=1)
+        weights = held_out.unknown_weights if len(held_out.unknown) else held_out.known_weights
+        n_clips = len(np.unique(held_out.unknown_clips))
+        threshold, extrapolated = _threshold(best_unknown, weights, far, n_clips)
+        verify_threshold, verify_extrapolated = _threshold(
+            nontargets, nontarget_weights, verify_far, n_clips * held_out.known.shape[1]
+        )
+        rows = np.arange(len(held_out.labels))
+        own = held_out.known[rows, held_out.labels]
+        named = (own >= threshold) & (held_out.known.argmax(axis=1) == held_out.labels)
+        clips = len(np.unique(held_out.clips)) if len(rows) else len(held_out.pseudo)
+        if len(rows):
+            miss = _estimate(~named, held_out.known_weights, clips)
+            verify_miss = _estimate(own < verify_threshold, held_out.known_weights, clips)
+        else:
+            ones = np.ones(len(held_out.pseudo))
+            miss = _estimate(held_out.pseudo < threshold, ones, clips)
+            verify_miss = _estimate(held_out.pseudo < verify_threshold, ones, clips)
+        return cls(
+            slope=slope,
+            intercept=intercept,
+            unknown_prior=unknown_prior,
+            far=far,
+            verify_far=verify_far,
+            threshold=slope * threshold + intercept,
+            verify_threshold=slope * verify_threshold + intercept,
+            miss=miss,
+            verify_miss=verify_miss,
+            unknown_clips=n_clips,
+            extrapolated=extrapolated or verify_extrapolated,
+            basis=held_out.basis,
+        )
+
+    def llr(self, scores: Floats) -> npt.NDArray[np.float64]:
+        """Natural-log likelihood ratios of scores, any shape."""
+        return self.slope * np.asarray(scores, np.float64) + self.intercept
+
+    def posteriors(self, llrs: Floats) -> npt.NDArray[np.float64]:
+        """P(each person) and, last, P(unknown): (p, C) ratios to (p, C + 1) that sum to 1 in each row."""
+        n_people = llrs.shape[1]
+        log_joint = np.concatenate(
+            [
+                llrs + np.log((1.0 - self.unknown_prior) / n_people),
+                np.full((len(llrs), 1), np.log(self.unknown_prior)),
+            ],
+            axis=1,
+        )
+        joint = np.exp(log_joint - log_joint.max(axis=1, keepdims=True))
+        return np.asarray(joint / joint.sum(axis=1, keepdims=True), np.float64)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, for JSON."""
+        return asdict(self)
+
+
+def fit_line(
+    targets: Floats, target_weights: Floats, nontargets: Floats, nontarget_weights: Floats
+) -> tuple[float, float]:
+    """Slope and intercept from score to log-likelihood ratio.
+
+    Logistic regression with both classes at half the weight, so that the log odds are the log-likelihood ratio; a
+    small ridge on the slope keeps it finite where the classes do not overlap. The weight of the data is the number
+    of independent target clips.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    scores = np.concatenate([targets, nontargets]).astype(np.float64)
+    centre, scale = float(scores.mean()), max(float(scores.std()), 1e-9)
+    n_clips = float(target_weights.sum())
+    weights = np.concatenate(
+        [target_weights / target_weights.sum(), nontarget_weights / nontarget_weights.sum()]
+    )
+    is_target = np.repeat([1, 0], [len(targets), len(nontargets)])
+    model = LogisticRegression(C=1.0 / _RIDGE, max_iter=1000, tol=1e-8)
+    model.fit(((scores - centre) / scale)[:, None], is_target, sample_weight=weights * n_clips)
+    slope = max(float(model.coef_[0, 0]), _MIN_SLOPE) / scale
+    # With the slope held above zero the intercept of an uninformative score keeps the ratio near 1.
+    intercept = float(model.intercept_[0]) - slope * centre
+    return slope, intercept
+
+
+def _threshold(scores: Floats, weights: Floats, far: float, n_clips: int) -> tuple[float, bool]:
+    """The score that a share ``far`` of the weight reaches, and whether it lies beyond what was counted."""
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order].astype(np.float64)
+    share = np.cumsum(weights[order]) / weights.sum()
+    if far * n_clips >= 1.0:
+        above = int(np.searchsorted(share, far, side="right"))
+        if above < len(ranked):
+            return float(np.nextafter(ranked[above], np.inf)), False
+        return float(ranked[-1]), False
+    first = min(int(np.searchsorted(share, _TAIL_SHARE)), len(ranked) - 1)
+    base, tail = ranked[first], ranked[: first + 1]
+    excess = float(np.average(tail - base, weights=weights[order][: first + 1]))
+    return float(base + max(excess, 1e-9) * np.log(max(share[first], far) / far)), True
+
+
+def _estimate(errors: npt.NDArray[np.bool_], weights: Floats, clips: int) -> ErrorEstimate:
+    """A rate with Jeffreys' interval for as many independent clips as there are."""
+    from scipy.stats import beta
+
+    rate = float(np.average(errors, weights=weights))
+    wrong = rate * clips
+    low, high = beta.ppf([(1 - INTERVAL) / 2, (1 + INTERVAL) / 2], wrong + 0.5, clips - wrong + 0.5)
+    return ErrorEstimate(rate, min(float(low), rate), max(float(high), rate), clips)

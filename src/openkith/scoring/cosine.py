@@ -1,0 +1,40 @@
+"""Cosine to the class mean: the baseline of the field."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from openkith.scoring.base import Arrays, EmbeddingSet, FloatArray, class_means, normalise
+
+__all__ = ["Cosine"]
+
+
+class Cosine:
+    """Cosine between a probe and the mean of a person's enrolment embeddings; copies and cohort are not used."""
+
+    name = "cosine"
+    prototypes: FloatArray
+
+    def fit(self, enrolment: EmbeddingSet, cohort: EmbeddingSet | None = None) -> Self:  # noqa: ARG002
+        """Average the clips of each person."""
+        originals = enrolment.originals()
+        self.prototypes = normalise(class_means(originals, originals.embeddings, 1.0))
+        return self
+
+    def score(self, embeddings: npt.NDArray[Any]) -> FloatArray:
+        """(p, d) to cosines (p, C)."""
+        return normalise(embeddings) @ self.prototypes.T
+
+    def state(self) -> tuple[dict[str, Any], Arrays]:
+        """The prototypes."""
+        return {}, {"prototypes": self.prototypes}
+
+    @classmethod
+    def restore(cls, config: dict[str, Any], arrays: Arrays) -> Self:  # noqa: ARG003
+        """From what `state` gave."""
+        scorer = cls()
+        scorer.prototypes = np.asarray(arrays["prototypes"], np.float32)
+        return scorer

@@ -1,0 +1,99 @@
+"""Adaptive symmetric score normalisation (AS-norm).
+
+Matejka et al., "Analysis of score normalization in multilingual speaker recognition", Interspeech 2017: a score is
+set against the scores of the probe, and of the enrolled model, with the most similar part of an impostor cohort.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from openkith.scoring.base import (
+    Arrays,
+    EmbeddingSet,
+    FloatArray,
+    class_means,
+    need_cohort,
+    normalise,
+)
+
+__all__ = ["TOP_SHARE", "AsNorm", "as_norm", "cohort_statistics"]
+
+TOP_SHARE = 0.08  # of the cohort's rows: the most similar impostors
+MIN_TOP = 10
+ORIGINAL_SHARE = 0.4  # of a clip as recorded in its prototype; its degraded copies have the rest
+_BLOCK = 4096  # rows scored against the cohort at once
+_FLOOR = 1e-3  # of a standard deviation of cosines
+
+
+def cohort_statistics(
+    embeddings: FloatArray, cohort: FloatArray, top_share: float = TOP_SHARE
+) -> tuple[FloatArray, FloatArray]:
+    """Mean and standard deviation of each row's largest cosines with the cohort.
+
+    Args:
+        embeddings: (n, d), unit length.
+        cohort: (m, d), unit length.
+        top_share: Share of the cohort that counts, at least 10 rows.
+
+    Returns:
+        Two arrays (n,).
+    """
+    k = min(len(cohort), max(MIN_TOP, round(top_share * len(cohort))))
+    means, deviations = [], []
+    for first in range(0, len(embeddings), _BLOCK):
+        top = np.partition(embeddings[first : first + _BLOCK] @ cohort.T, len(cohort) - k, axis=1)[:, -k:]
+        means.append(top.mean(axis=1))
+        deviations.append(np.maximum(top.std(axis=1), _FLOOR))
+    if not means:
+        return np.zeros(0, np.float32), np.ones(0, np.float32)
+    return np.concatenate(means), np.concatenate(deviations)
+
+
+def as_norm(
+    probes: FloatArray,
+    prototypes: FloatArray,
+    cohort: FloatArray,
+    prototype_statistics: tuple[FloatArray, FloatArray],
+) -> FloatArray:
+    """AS-norm of cosine scores: probes (p, d), prototypes (C, d), cohort (m, d), all unit length, to (p, C)."""
+    scores = probes @ prototypes.T
+    mean, deviation = cohort_statistics(probes, cohort)
+    model_mean, model_deviation = prototype_statistics
+    by_probe = (scores - mean[:, None]) / deviation[:, None]
+    return np.asarray(0.5 * (by_probe + (scores - model_mean) / model_deviation), np.float32)
+
+
+class AsNorm:
+    """Cosine to the mean of a person's clips and their copies, with AS-norm on the cohort."""
+
+    name = "as-norm"
+    prototypes: FloatArray
+    cohort: FloatArray
+
+    def fit(self, enrolment: EmbeddingSet, cohort: EmbeddingSet | None = None) -> Self:
+        """Average clips and copies of each person, and keep the cohort."""
+        self.cohort = normalise(need_cohort(cohort, self.name).embeddings)
+        self.prototypes = normalise(class_means(enrolment, enrolment.embeddings, ORIGINAL_SHARE))
+        self._statistics = cohort_statistics(self.prototypes, self.cohort)
+        return self
+
+    def score(self, embeddings: npt.NDArray[Any]) -> FloatArray:
+        """(p, d) to normalised scores (p, C), in standard deviations of impostor scores."""
+        return as_norm(normalise(embeddings), self.prototypes, self.cohort, self._statistics)
+
+    def state(self) -> tuple[dict[str, Any], Arrays]:
+        """Prototypes, and the cohort in half precision."""
+        return {}, {"prototypes": self.prototypes, "cohort": self.cohort.astype(np.float16)}
+
+    @classmethod
+    def restore(cls, config: dict[str, Any], arrays: Arrays) -> Self:  # noqa: ARG003
+        """From what `state` gave."""
+        scorer = cls()
+        scorer.prototypes = np.asarray(arrays["prototypes"], np.float32)
+        scorer.cohort = np.asarray(arrays["cohort"], np.float32)
+        scorer._statistics = cohort_statistics(scorer.prototypes, scorer.cohort)
+        return scorer

@@ -1,0 +1,139 @@
+"""A space in which one person's clips lie close together, whatever the noise, room or line.
+
+Two closed-form steps, learned from the cohort and its degraded copies: the mean of the probe's recording condition,
+as a linear classifier guesses it, is taken off; then within-class covariance is whitened (WCCN; Hatch et al.,
+Interspeech 2006). Last, part of the mean of the enrolled people is taken off, since a household shares its language,
+microphone and rooms.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from openkith.scoring.base import (
+    Arrays,
+    EmbeddingSet,
+    FloatArray,
+    class_means,
+    need_cohort,
+    normalise,
+)
+from openkith.scoring.norm import ORIGINAL_SHARE, as_norm, cohort_statistics
+
+__all__ = ["SpeakerSpace", "WhitenedCosine"]
+
+SHRINKAGE = 1.0  # of the within-class covariance, towards a multiple of the identity
+CONDITION_SHRINKAGE = 0.1  # of the covariance within conditions
+CONDITION_TEMPERATURE = 2.0  # posteriors of the condition are softened by it
+SHIFT_PEOPLE = 2.0  # C enrolled people count for C / (C + 2) of the shift of their mean
+
+
+class SpeakerSpace:
+    """Condition-centred, household-centred, within-class-whitened embeddings of unit length."""
+
+    def fit(self, enrolment: EmbeddingSet, cohort: EmbeddingSet) -> Self:
+        """Learn conditions and covariance from the cohort, and the shift of the household from its clips."""
+        x, dim = cohort.embeddings.astype(np.float64), cohort.embeddings.shape[1]
+        group = np.unique(cohort.groups, return_inverse=True)[1]
+        self.means = np.stack([x[group == g].mean(axis=0) for g in range(group.max() + 1)]).astype(np.float32)
+        covariance = _shrunk(_covariance(x - self.means[group]), CONDITION_SHRINKAGE)
+        self.weights = np.linalg.solve(covariance, self.means.T).astype(np.float32) / CONDITION_TEMPERATURE
+        self.bias = -0.5 * (self.means * self.weights.T).sum(axis=1)
+        self.shift = np.zeros(dim, np.float32)
+        self.whitener = np.eye(dim, dtype=np.float32)
+
+        centred = normalise(self._centre(cohort.embeddings))
+        speaker = np.unique(cohort.labels, return_inverse=True)[1]
+        means = np.zeros((speaker.max() + 1, dim))
+        np.add.at(means, speaker, centred)
+        means /= np.bincount(speaker)[:, None]
+        within = _covariance(centred - means[speaker])
+        if np.trace(within) > 0:
+            values, vectors = np.linalg.eigh(_shrunk(within, SHRINKAGE))
+            self.whitener = ((vectors / np.sqrt(values)) @ vectors.T).astype(np.float32)
+
+        originals = enrolment.originals()
+        people = class_means(originals, self._centre(originals.embeddings), 1.0)
+        self.shift = people.mean(axis=0) * np.float32(len(people) / (len(people) + SHIFT_PEOPLE))
+        return self
+
+    def transform(self, embeddings: npt.NDArray[Any]) -> FloatArray:
+        """(n, d) to (n, d), unit length; each row alone."""
+        return normalise(normalise(self._centre(np.asarray(embeddings, np.float32))) @ self.whitener)
+
+    def _centre(self, x: FloatArray) -> FloatArray:
+        logits = x @ self.weights + self.bias
+        posterior = np.exp(logits - logits.max(axis=1, keepdims=True))
+        posterior /= posterior.sum(axis=1, keepdims=True)
+        return np.asarray(x - posterior @ self.means - self.shift, np.float32)
+
+    def arrays(self) -> Arrays:
+        """What `from_arrays` needs."""
+        names = ("means", "weights", "bias", "shift", "whitener")
+        return {f"space.{name}": np.ascontiguousarray(getattr(self, name)) for name in names}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> Self:
+        """The space that `arrays` was taken of."""
+        space = cls()
+        for name in ("means", "weights", "bias", "shift", "whitener"):
+            setattr(space, name, np.asarray(arrays[f"space.{name}"], np.float32))
+        return space
+
+    means: FloatArray
+    weights: FloatArray
+    bias: FloatArray
+    shift: FloatArray
+    whitener: FloatArray
+
+
+class WhitenedCosine:
+    """Cosine to the class mean in `SpeakerSpace`, with AS-norm on the cohort."""
+
+    name = "whitened"
+    space: SpeakerSpace
+    prototypes: FloatArray
+    cohort: FloatArray
+
+    def fit(self, enrolment: EmbeddingSet, cohort: EmbeddingSet | None = None) -> Self:
+        """Learn the space, then average clips and copies of each person in it."""
+        cohort = need_cohort(cohort, self.name)
+        self.space = SpeakerSpace().fit(enrolment, cohort)
+        self.cohort = self.space.transform(cohort.embeddings)
+        self.prototypes = normalise(
+            class_means(enrolment, self.space.transform(enrolment.embeddings), ORIGINAL_SHARE)
+        )
+        self._statistics = cohort_statistics(self.prototypes, self.cohort)
+        return self
+
+    def score(self, embeddings: npt.NDArray[Any]) -> FloatArray:
+        """(p, d) to normalised scores (p, C)."""
+        return as_norm(self.space.transform(embeddings), self.prototypes, self.cohort, self._statistics)
+
+    def state(self) -> tuple[dict[str, Any], Arrays]:
+        """The space, prototypes, and the cohort in half precision."""
+        own = {"prototypes": self.prototypes, "cohort": self.cohort.astype(np.float16)}
+        return {}, {**self.space.arrays(), **own}
+
+    @classmethod
+    def restore(cls, config: dict[str, Any], arrays: Arrays) -> Self:  # noqa: ARG003
+        """From what `state` gave."""
+        scorer = cls()
+        scorer.space = SpeakerSpace.from_arrays(arrays)
+        scorer.prototypes = np.asarray(arrays["prototypes"], np.float32)
+        scorer.cohort = np.asarray(arrays["cohort"], np.float32)
+        scorer._statistics = cohort_statistics(scorer.prototypes, scorer.cohort)
+        return scorer
+
+
+def _covariance(centred: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    return np.asarray(centred.T @ centred / max(len(centred), 1), np.float64)
+
+
+def _shrunk(covariance: npt.NDArray[np.float64], shrinkage: float) -> npt.NDArray[np.float64]:
+    dim = len(covariance)
+    floor = max(np.trace(covariance) / dim, 1e-9)
+    return covariance + shrinkage * floor * np.eye(dim)
