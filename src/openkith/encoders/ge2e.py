@@ -43,11 +43,10 @@ class GE2E:
         weights: A local file instead of the published weights: .safetensors, .pt or the published .whl.
         threads: Torch threads; default: one per physical core.
         level_dbfs: Quieter clips are raised to this RMS level, in dB of full scale, before the mel powers.
-        lower: Also bring louder clips down to it.
+        lower: Also bring louder clips down to it: better where the distance to the microphone varies, worse
+            where each speaker keeps a level (``benchmarks/encoder_front_end.py`` measures this and the next).
         repeat_short: Embed a clip under 1.6 s twice, followed by silence and repeated to fill the window, and
             take the mean; otherwise only followed by silence.
-
-    The defaults were chosen by ``benchmarks/encoder_front_end.py``.
 
     Raises:
         ConfigError: A level that is not within -100 to 0 dBFS.
