@@ -62,7 +62,7 @@ def test_other_databases_are_refused() -> None:
 
 def test_postgresql_without_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'psycopg\[binary\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'openkith\[postgresql\]'"):
         Gallery("postgresql://me@localhost/kith")
 
 

@@ -16,7 +16,7 @@ import platformdirs
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, make_url, select, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from openkith.errors import GalleryError, MissingDependencyError
+from openkith.errors import GalleryError, require
 from openkith.gallery.schema import SCHEMA_VERSION, VERSION_TABLE, metadata
 
 __all__ = ["Database", "locate"]
@@ -169,12 +169,8 @@ class Database:
 
     def _create_engine(self, url: URL) -> Engine:
         if self.path is None:
-            try:
-                return create_engine(url, pool_pre_ping=True)
-            except ImportError as error:
-                raise MissingDependencyError(
-                    "a PostgreSQL gallery needs the package 'psycopg': pip install 'psycopg[binary]'"
-                ) from error
+            require("psycopg", "postgresql", "a PostgreSQL gallery")
+            return create_engine(url, pool_pre_ping=True)
         engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
         event.listen(engine, "connect", _prepare_connection)
         event.listen(engine, "begin", _begin)
