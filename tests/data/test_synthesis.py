@@ -24,6 +24,7 @@ from openkith.data.synthesis import (
     espeak_voices,
     household,
     speak,
+    unknown_speakers,
     write_household,
 )
 from openkith.errors import ConfigError
@@ -247,3 +248,20 @@ def test_a_household_on_disk(tmp_path: Path) -> None:
         assert len(read.samples) == len(clip.audio.samples)
         assert np.abs(read.samples - clip.audio.samples).max() < 1e-3
     assert sorted(path.name for path in tmp_path.glob("home/stranger-1/*")) == ["later-1.wav"]
+
+
+@needs_praat
+def test_unknown_speakers_are_distinct_voices_that_say_different_things() -> None:
+    clips = unknown_speakers(3, clips=2, seed=1)
+    again = unknown_speakers(3, clips=2, seed=1)
+    names = [name for name, _ in clips]
+    assert names == [voice.name for voice in espeak_voices(3, seed=1) for _ in range(2)]
+    assert len({audio.sha256 for _, audio in clips}) == 6
+    assert [audio.sha256 for _, audio in clips] == [audio.sha256 for _, audio in again]
+    assert all(audio.seconds > 1.0 for _, audio in clips)
+
+
+@pytest.mark.parametrize(("n", "clips"), [(0, 2), (3, 0), (1000, 2), (3, 1000)])
+def test_unknown_speakers_out_of_range(n: int, clips: int) -> None:
+    with pytest.raises(ConfigError, match="ask for 1 to"):
+        unknown_speakers(n, clips=clips)

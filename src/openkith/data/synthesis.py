@@ -24,6 +24,7 @@ __all__ = [
     "espeak_voices",
     "household",
     "speak",
+    "unknown_speakers",
     "write_household",
 ]
 
@@ -194,6 +195,25 @@ def speak(voice: SyntheticVoice, text: str) -> Audio:
         KithError: The synthesiser refuses, or does not answer in time.
     """
     return _speak_all([voice], [text])[0]
+
+
+def unknown_speakers(n: int, clips: int = 2, seed: int = 0) -> list[tuple[str, Audio]]:
+    """Clips of synthetic people, to learn what other people sound like.
+
+    Returns:
+        (voice name, clip), `clips` of each voice, each a sentence.
+
+    Raises:
+        ConfigError: As `espeak_voices`, or ``clips`` is not between 1 and the number of sentences.
+        MissingDependencyError: The extra ``synthesis`` is not installed.
+    """
+    if not 1 <= clips <= len(SENTENCES):
+        raise ConfigError(f"{clips} clips of each synthetic person; ask for 1 to {len(SENTENCES)}")
+    voices = [voice for voice in espeak_voices(n, seed) for _ in range(clips)]
+    rng = np.random.default_rng([seed, n])
+    texts = [SENTENCES[i] for _ in range(n) for i in rng.permutation(len(SENTENCES))[:clips]]
+    spoken = _speak_all([_wander(voice, rng) for voice in voices], texts)
+    return [(voice.name, audio) for voice, audio in zip(voices, spoken, strict=True)]
 
 
 def household(

@@ -1,0 +1,136 @@
+"""The command ``kith``: each of its commands is one call of the library, and what it gave, printed.
+
+The modules::
+
+    people      enroll, list, show, rename, drop-clip, forget, undo, reembed
+    decisions   tune, calibrate, identify, verify
+    research    demo, evaluate
+    setup       models, doctor
+    options     what several commands take
+    output      tables, JSON, progress bars, errors
+
+Exit codes: 0 done, 1 the answer is no, 2 bad input. Heavy packages are imported by the commands that need them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import openkith
+from openkith.cli import decisions, people, research, setup
+from openkith.cli.options import EncoderOption, GalleryOption, JsonOption, ThreadsOption, given
+from openkith.cli.output import complain, seal_stdout
+from openkith.errors import KithError
+
+__all__ = ["app", "main"]
+
+BAD_INPUT = 2
+INTERRUPTED = 130  # as of a program that SIGINT ended
+CLOSED_PIPE = 141  # as of a program that SIGPIPE ended
+
+COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
+    "People": {
+        "enroll": people.enroll,
+        "list": people.list_people,
+        "show": people.show,
+        "rename": people.rename,
+        "drop-clip": people.drop_clip,
+        "forget": people.forget,
+        "undo": people.undo,
+        "reembed": people.reembed,
+    },
+    "Decisions": {
+        "tune": decisions.tune,
+        "calibrate": decisions.calibrate,
+        "identify": decisions.identify,
+        "verify": decisions.verify,
+    },
+    "Measuring": {"demo": research.demo, "evaluate": research.evaluate},
+    "Installation": {"doctor": setup.doctor},
+}
+MODEL_COMMANDS: dict[str, Callable[..., None]] = {"list": setup.list_models, "pull": setup.pull_model}
+
+
+class _Group(TyperGroup):
+    """Turns what goes wrong on purpose into one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # a closed pipe is met here, and not when the interpreter ends
+            return result
+        except KithError as error:
+            complain(error)
+            raise typer.Exit(BAD_INPUT) from error
+        except KeyboardInterrupt as error:
+            complain("interrupted")
+            raise typer.Exit(INTERRUPTED) from error
+        except BrokenPipeError as error:
+            seal_stdout()
+            raise typer.Exit(CLOSED_PIPE) from error
+        except OSError as error:
+            complain(
+                ": ".join(
+                    filter(None, [error.filename and str(error.filename), error.strerror or str(error)])
+                )
+            )
+            raise typer.Exit(BAD_INPUT) from error
+
+
+app = typer.Typer(
+    cls=_Group,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+models = typer.Typer(no_args_is_help=True, help="List and fetch encoders.")
+for panel, commands in COMMANDS.items():
+    for command, function in commands.items():
+        app.command(command, rich_help_panel=panel)(function)
+for command, function in MODEL_COMMANDS.items():
+    models.command(command)(function)
+app.add_typer(models, name="models", rich_help_panel="Installation")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"openkith {openkith.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    ctx: typer.Context,
+    gallery: GalleryOption = None,
+    encoder: EncoderOption = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+    version: Annotated[  # noqa: ARG001  (its callback answers)
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version.", show_default=False
+        ),
+    ] = False,
+) -> None:
+    """Know the voices you were told about, and say "unknown" to all others.
+
+    Options may stand before the command or after it.
+    """
+    common = given(gallery=gallery, encoder=encoder, threads=threads, as_json=as_json or None)
+    # What stands before the command is the default of what stands after it.
+    defaults: dict[str, Any] = {name: common for group in COMMANDS.values() for name in group}
+    ctx.default_map = {**defaults, "models": dict.fromkeys(MODEL_COMMANDS, common)}
+
+
+def main() -> None:
+    """Entry point of ``kith``."""
+    if hasattr(sys.stdout, "reconfigure"):  # a name that the terminal's encoding lacks is no reason to stop
+        sys.stdout.reconfigure(errors="backslashreplace")
+    app(prog_name="kith")
