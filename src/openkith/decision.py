@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -29,13 +29,13 @@ class Decision:
         name: The person; for "unsure" the best guess, for "unknown" None; for `verify` always the person claimed.
         probability: Of the name; for "unknown" of that, for `verify` of the claim.
         probabilities: Of every enrolled person and of "unknown"; they sum to 1.
-        margin: Probability of the best person minus that of the next best (or of "unknown", if that is next).
+        margin: The probability minus the largest of the others; below 0 where another answer is likelier.
         speech_seconds: Seconds of speech that the decision stands on.
         reason: Why, in words.
         method: The back end that scored, for example "fusion" or "as-norm".
         score: Natural-log likelihood ratio of the best (or claimed) person.
         threshold: What the score had to reach.
-        accepted: Whether it did: for `verify`, the answer.
+        accepted: Whether a name is given, or the claim holds: the status is "known".
     """
 
     status: Status
@@ -76,15 +76,15 @@ def decide(
     posterior = calibration.posteriors(llrs[None])[0]
     best = int(np.argmax(llrs))
     name, p, p_unknown = names[best], float(posterior[best]), float(posterior[-1])
-    rivals = np.delete(posterior, best)
-    rival = int(np.argmax(rivals[:-1])) if len(names) > 1 else -1
+    rival = _likeliest_other(posterior, best)
     accepted = bool(llrs[best] >= calibration.threshold)
     status: Status
-    if accepted and rival >= 0 and rivals[rival] > RIVAL_SHARE * p:
-        other = [n for i, n in enumerate(names) if i != best][rival]
-        status, reason = "unsure", f"sounds like {name} and like {other}: too close to call"
+    if accepted and rival is not None and posterior[rival] > RIVAL_SHARE * p:
+        status, reason = "unsure", f"sounds like {name} and like {names[rival]}: too close to call"
     elif accepted and seconds < SHORT_SECONDS and p < SHORT_PROBABILITY:
         status, reason = "unsure", f"{seconds:.1f} s of speech: too short to be sure, most like {name}"
+    elif accepted and p < p_unknown:
+        status, reason = "unsure", f"like {name}, but somewhat likelier a stranger"
     elif accepted:
         status, reason = "known", f"{name}'s voice, from {seconds:.1f} s of speech"
     elif seconds < SHORT_SECONDS and p_unknown < SHORT_PROBABILITY:
@@ -93,8 +93,19 @@ def decide(
         status, reason = "unsure", f"more like {name} than like a stranger, but below the threshold"
     else:
         status, reason = "unknown", f"like nobody enrolled; least unlike {name}"
-    return _decision(
-        status, name, best, posterior, names, llrs, calibration.threshold, seconds, reason, method, note
+    answer = -1 if status == "unknown" else best
+    return Decision(
+        status=status,
+        name=None if status == "unknown" else name,
+        probability=float(posterior[answer]),
+        probabilities=_by_name(posterior, names),
+        margin=_margin(posterior, answer),
+        speech_seconds=seconds,
+        reason=f"{reason}; {note}" if note else reason,
+        method=method,
+        score=float(llrs[best]),
+        threshold=calibration.threshold,
+        accepted=status == "known",
     )
 
 
@@ -110,63 +121,52 @@ def decide_claim(
     """Verification: is the voice the claimed person's? As `decide`, for the person at index ``claimed``."""
     posterior = calibration.posteriors(llrs[None])[0]
     name, p = names[claimed], float(posterior[claimed])
+    rival = _likeliest_other(posterior, claimed)
+    better = None if rival is None or posterior[rival] <= p else names[rival]
     accepted = bool(llrs[claimed] >= calibration.verify_threshold)
     status: Status
-    if accepted and seconds < SHORT_SECONDS and p < SHORT_PROBABILITY:
+    if accepted and better:
+        status, reason = "unsure", f"sounds like {name}, but more like {better}"
+    elif accepted and seconds < SHORT_SECONDS and p < SHORT_PROBABILITY:
         status, reason = "unsure", f"{seconds:.1f} s of speech: too short to be sure that it is {name}"
     elif accepted:
         status, reason = "known", f"{name}'s voice, from {seconds:.1f} s of speech"
-    elif seconds < SHORT_SECONDS:
+    elif seconds < SHORT_SECONDS and p > 1.0 - SHORT_PROBABILITY:
         status, reason = "unsure", f"{seconds:.1f} s of speech: too short to confirm {name}"
+    elif p > posterior[-1] and not better:
+        status, reason = "unsure", f"more like {name} than like anybody else, but below the threshold"
     else:
-        best = int(np.argmax(posterior))
         other = (
-            f"more like {names[best]}" if best not in (claimed, len(names)) else "more like nobody enrolled"
+            f"more like {better}"
+            if better and posterior[-1] < posterior[rival]
+            else "more like nobody enrolled"
         )
         status, reason = "unknown", f"not {name}'s voice: {other}"
-    decision = _decision(
-        status,
-        name,
-        claimed,
-        posterior,
-        names,
-        llrs,
-        calibration.verify_threshold,
-        seconds,
-        reason,
-        method,
-        note,
-    )
-    return replace(decision, name=name, probability=p)
-
-
-def _decision(
-    status: Status,
-    name: str,
-    index: int,
-    posterior: npt.NDArray[Any],
-    names: Sequence[str],
-    llrs: npt.NDArray[Any],
-    threshold: float,
-    seconds: float,
-    reason: str,
-    method: str,
-    note: str,
-) -> Decision:
-    unknown = status == "unknown"
     return Decision(
         status=status,
-        name=None if unknown else name,
-        probability=float(posterior[-1] if unknown else posterior[index]),
-        probabilities={
-            **dict(zip(names, posterior[:-1].tolist(), strict=True)),
-            "unknown": float(posterior[-1]),
-        },
-        margin=float(posterior[index] - np.delete(posterior, index).max()),
+        name=name,
+        probability=p,
+        probabilities=_by_name(posterior, names),
+        margin=_margin(posterior, claimed),
         speech_seconds=seconds,
         reason=f"{reason}; {note}" if note else reason,
         method=method,
-        score=float(llrs[index]),
-        threshold=float(threshold),
-        accepted=bool(llrs[index] >= threshold) and status != "unsure",
+        score=float(llrs[claimed]),
+        threshold=calibration.verify_threshold,
+        accepted=status == "known",
     )
+
+
+def _likeliest_other(posterior: npt.NDArray[Any], index: int) -> int | None:
+    """The likeliest person but the one at ``index``; None where there is no other."""
+    people = posterior[:-1].copy()
+    people[index] = -1.0
+    return int(np.argmax(people)) if len(people) > 1 else None
+
+
+def _margin(posterior: npt.NDArray[Any], index: int) -> float:
+    return float(posterior[index] - np.delete(posterior, index).max())
+
+
+def _by_name(posterior: npt.NDArray[Any], names: Sequence[str]) -> dict[str, float]:
+    return dict(zip([*names, "unknown"], posterior.tolist(), strict=True))

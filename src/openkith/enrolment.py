@@ -11,15 +11,12 @@ import numpy.typing as npt
 
 from openkith.encoders.copies import copy_groups
 from openkith.scoring.base import EmbeddingSet, normalise
-from openkith.scoring.calibration import Calibration, HeldOutScores
 
-__all__ = ["EnrolmentReport", "Finding", "advise", "cohesion", "embedding_set", "find_problems"]
+__all__ = ["EnrolmentReport", "advise", "cohesion", "embedding_set"]
 
 ENOUGH_CLIPS = 3
 ENOUGH_SECONDS = 10.0  # of speech in all
 LOW_COHESION = 0.6  # mean cosine between the clips of one person
-CONFUSED_SHARE = 0.25  # of a person's held-out clips that sound as much like another
-ODD_LLR = 0.0  # a held-out clip below it is more like a stranger than like the person
 
 
 @dataclass(frozen=True)
@@ -45,23 +42,6 @@ class EnrolmentReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something about the enrolled people that no threshold mends.
-
-    Attributes:
-        kind: "alike" (two people cannot be told apart well) or "odd-clip" (a clip disagrees with its person's others).
-        names: The people.
-        clip: Index of the clip in the enrolment, for "odd-clip".
-        text: The finding in words.
-    """
-
-    kind: str
-    names: tuple[str, ...]
-    clip: int | None
-    text: str
 
 
 def embedding_set(
@@ -126,34 +106,3 @@ def advise(clips: int, seconds: float, together: float | None) -> tuple[str, ...
             f"the clips differ a lot (mean cosine {together:.2f}): check that all are this person, and not too noisy"
         )
     return tuple(advice)
-
-
-def find_problems(
-    held_out: HeldOutScores, calibration: Calibration, names: Sequence[str]
-) -> tuple[Finding, ...]:
-    """People too close to be told apart, and clips that disagree with the person's others.
-
-    Both are judged on clips as recorded that were scored without having been learned from.
-    """
-    findings: list[Finding] = []
-    originals = np.flatnonzero(~held_out.copies)
-    llrs = calibration.llr(held_out.known)
-    for person, name in enumerate(names):
-        rows = originals[held_out.labels[originals] == person]
-        if not len(rows):
-            continue
-        own = llrs[rows, person]
-        as_close = (llrs[rows] >= own[:, None]).mean(axis=0)
-        for other in np.flatnonzero(as_close > CONFUSED_SHARE).tolist():
-            if other != person:
-                text = (
-                    f"{name} and {names[other]} sound too alike to be told apart surely: {as_close[other]:.0%} of "
-                    f"{name}'s held-out clips were at least as much like {names[other]}"
-                )
-                findings.append(Finding("alike", (name, names[other]), None, text))
-        if held_out.basis[person] == "clips":
-            for row in rows[own < ODD_LLR]:
-                clip = int(held_out.clips[row])
-                text = f"a clip of {name} does not sound like the others: listen to it, and drop it if it is not {name}"
-                findings.append(Finding("odd-clip", (name,), clip, text))
-    return tuple(findings)

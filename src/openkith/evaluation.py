@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from openkith.audio import load
+from openkith.audio import Audio, load
 from openkith.data import Manifest, Row, read_manifest
 from openkith.decision import Decision, decide
 from openkith.encoders import Encoder
 from openkith.encoders.copies import EmbeddedClip, embed_with_copies
 from openkith.enrolment import embedding_set
-from openkith.errors import ConfigError, InputError
+from openkith.errors import AudioError, ConfigError, InputError
 from openkith.metrics import OpenSetMetrics, open_set_report
-from openkith.openset import AUTO, OpenSetModel, fit_open_set
+from openkith.openset import AUTO, METHODS, OpenSetModel, fit_open_set
 from openkith.scoring import EmbeddingSet, shipped_cohort
 
 __all__ = ["ClipStore", "Result", "evaluate"]
@@ -125,14 +125,23 @@ class ClipStore:
         self._clips: dict[tuple[Path, float | None, float | None, bool], EmbeddedClip] = {}
 
     def get(
-        self, rows: Sequence[Row], *, copies: bool, progress: Callable[[int, int], None] | None = None
+        self,
+        rows: Sequence[Row],
+        *,
+        copies: bool,
+        source: Path | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> list[EmbeddedClip]:
-        """The embedded clip of each row, with or without degraded copies."""
+        """The embedded clip of each row, with or without degraded copies.
+
+        Raises:
+            AudioError: A file is not usable; the message names the row too, if it is told its manifest (``source``).
+        """
         keys = [(row.path, row.start, row.end, copies) for row in rows]
         missing = [(key, row) for key, row in zip(keys, rows, strict=True) if key not in self._clips]
         for first in range(0, len(missing), _BATCH):
             batch = dict(missing[first : first + _BATCH])
-            audio = [load(row.path, start=row.start, end=row.end) for row in batch.values()]
+            audio = [_load(row, source) for row in batch.values()]
             self._clips.update(zip(batch, embed_with_copies(self.encoder, audio, copies=copies), strict=True))
             if progress:
                 progress(first + len(batch), len(missing))
@@ -179,6 +188,9 @@ def evaluate(
     """
     if seeds < 1:
         raise ConfigError(f"seeds is {seeds}; give 1 or more")
+    for method in methods:  # before anything is embedded
+        if method not in (AUTO, *METHODS):
+            raise ConfigError(f"no method is named {method!r}; there are: {', '.join([AUTO, *METHODS])}")
     if not isinstance(manifest, Manifest):
         manifest = read_manifest(manifest)
     manifest.check_evaluable()
@@ -204,7 +216,7 @@ def _prepare(manifest: Manifest, store: ClipStore, progress: Progress | None) ->
             if progress:
                 progress(f"{manifest.name}: embedding {what} clips", done, total)
 
-        return store.get(rows, copies=copies, progress=step)
+        return store.get(rows, copies=copies, source=manifest.source, progress=step)
 
     names = manifest.speakers
     enrolled = embed(manifest.enroll, True, "enrolment")
@@ -264,6 +276,15 @@ def _run(manifest: Manifest, material: _Material, method: str, seed: int, far: f
         tune_seconds=tuned - started,
         score_seconds=scored - tuned,
     )
+
+
+def _load(row: Row, source: Path | None) -> Audio:
+    try:
+        return load(row.path, start=row.start, end=row.end)
+    except AudioError as error:
+        if source is None or not row.line:
+            raise
+        raise AudioError(f"{source}:{row.line}: {error}") from error
 
 
 def _probe_name(row: Row, manifest: Manifest) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from openkith.errors import GalleryError
+from openkith.errors import GalleryError, KithError
 from openkith.openset import HeldOutErrors, OpenSetModel, restore_scorer
-from openkith.scoring.base import Arrays, EmbeddingSet
+from openkith.scoring.base import Arrays, EmbeddingSet, FloatArray
 from openkith.scoring.calibration import Calibration, HeldOutScores
 
 __all__ = ["add_strangers", "pack_model", "unpack_model"]
@@ -39,6 +39,7 @@ def pack_model(model: OpenSetModel, extra: Mapping[str, Any]) -> tuple[dict[str,
         "scorer": {"name": model.scorer.name, "config": scorer_config},
         "basis": list(model.held_out.basis),
         "errors": errors,
+        "dim": model.dim,
         **extra,
     }
     arrays = {f"{_SCORER}{key}": np.ascontiguousarray(value) for key, value in scorer_arrays.items()}
@@ -62,11 +63,11 @@ def unpack_model(
     Raises:
         GalleryError: Another version wrote it, or it is damaged.
     """
+    if config.get("format") != FORMAT:
+        raise GalleryError(
+            f"the stored head has format {config.get('format')}, this version reads {FORMAT}; run: kith tune"
+        )
     try:
-        if config["format"] != FORMAT:
-            raise GalleryError(
-                f"the head has format {config['format']}, this version reads {FORMAT}; tune again"
-            )
         own = {key.removeprefix(_SCORER): value for key, value in arrays.items() if key.startswith(_SCORER)}
         scorer = restore_scorer(config["scorer"]["name"], config["scorer"]["config"], own)
         held = {
@@ -78,11 +79,30 @@ def unpack_model(
             name: HeldOutErrors(*(math.nan if rate is None else rate for rate in rates))
             for name, rates in config["errors"].items()
         }
-        asked, method = config["asked"], config["method"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise GalleryError(f"the stored head is damaged ({error}); run: kith tune") from error
-    model = OpenSetModel(asked, method, scorer, held_out, Calibration.fit(held_out, **settings), errors)
+        _check(held_out, scorer.score(np.zeros((1, config["dim"]), np.float32)))
+        asked, method, dim = config["asked"], config["method"], config["dim"]
+    except (KithError, KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+        reason = " ".join(f"{type(error).__name__} {error}".split())
+        raise GalleryError(
+            f"the stored head is damaged, or of another version ({reason}); run: kith tune"
+        ) from error
+    model = OpenSetModel(asked, method, scorer, held_out, Calibration.fit(held_out, **settings), errors, dim)
     return model if strangers is None else add_strangers(model, strangers, **settings)
+
+
+def _check(held_out: HeldOutScores, probe: FloatArray) -> None:
+    """Refuse arrays that do not belong together; ``probe`` is the score of any one probe."""
+    n_people = len(held_out.basis)
+    known = (held_out.labels, held_out.clips, held_out.copies, held_out.known_weights)
+    unknown = (held_out.unknown_clips, held_out.unknown_weights)
+    shapes = [probe.shape == (1, n_people), held_out.pseudo.shape == held_out.pseudo_weights.shape]
+    for scores, columns in ((held_out.known, known), (held_out.unknown, unknown)):
+        shapes.append(scores.shape[1:] == (n_people,))
+        shapes.extend(column.shape == scores.shape[:1] for column in columns)
+    if not all(shapes) or not np.isin(held_out.labels, np.arange(n_people)).all():
+        raise ValueError("arrays that do not fit together")
+    if not all(np.isfinite(array).all() for array in (probe, *held_out.arrays().values())):
+        raise ValueError("values that are not finite")
 
 
 def add_strangers(model: OpenSetModel, strangers: EmbeddingSet, **settings: Any) -> OpenSetModel:

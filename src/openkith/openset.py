@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from openkith.errors import ConfigError, NotEnoughDataError
 from openkith.metrics import eer
-from openkith.scoring.base import Arrays, EmbeddingSet, Scorer
-from openkith.scoring.calibration import Calibration, HeldOutScores
+from openkith.scoring.base import Arrays, EmbeddingSet, Scorer, check_embeddings
+from openkith.scoring.calibration import Calibration, HeldOutScores, check_rates
 from openkith.scoring.cohort import voice_groups
 from openkith.scoring.cosine import Cosine
 from openkith.scoring.fusion import Fusion
@@ -117,6 +117,7 @@ class OpenSetModel:
         held_out: Scores of clips that it did not learn from.
         calibration: Made of these.
         errors: Held-out error rates of every method that was tried.
+        dim: d, length of the embeddings.
     """
 
     asked: str
@@ -125,9 +126,15 @@ class OpenSetModel:
     held_out: HeldOutScores
     calibration: Calibration
     errors: dict[str, HeldOutErrors]
+    dim: int
 
     def llrs(self, embeddings: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """Calibrated natural-log likelihood ratios, (p, d) to (p, C)."""
+        """Calibrated natural-log likelihood ratios, (p, d) to (p, C).
+
+        Raises:
+            InputError: Embeddings of another length, or not finite.
+        """
+        check_embeddings(embeddings, "probes", self.dim)
         return self.calibration.llr(self.scorer.score(embeddings))
 
     def posteriors(self, embeddings: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -151,7 +158,7 @@ def fit_open_set(
 
     Args:
         method: A key of `METHODS`, or "auto": the fused head if it beats cosine and AS-norm on held-out clips,
-            otherwise cosine with AS-norm (without a cohort: cosine).
+            otherwise cosine with AS-norm (without a cohort of three voices or more: cosine).
         enrolment: Clips and copies of the enrolled people, labels 0 to C-1.
         cohort: Clips and copies of other people.
         halves: Disjoint parts of clips, with the labels and clips of ``enrolment``; rows 2i and 2i + 1 are the two
@@ -161,17 +168,26 @@ def fit_open_set(
         progress: Called with what is being done.
 
     Raises:
-        ConfigError: No such method.
-        NotEnoughDataError: No enrolled people, or no cohort for a method that needs one.
+        ConfigError: No such method, or a rate or the prior is not between 0 and 1.
+        InputError: Embeddings of different lengths, or not finite.
+        NotEnoughDataError: No enrolled people, no cohort for a method that needs one, or nobody to compare with.
     """
     if method != AUTO and method not in METHODS:
         raise ConfigError(f"no method is named {method!r}; there are: {', '.join([AUTO, *METHODS])}")
+    check_rates(far, verify_far, unknown_prior)
     if not len(enrolment):
         raise NotEnoughDataError("nobody is enrolled; enrol someone first")
+    dim = enrolment.embeddings.shape[1]
+    for what, items in (("enrolment", enrolment), ("cohort", cohort), ("halves", halves)):
+        if items is not None:
+            check_embeddings(items.embeddings, what, dim)
+    if cohort is not None and not len(cohort):
+        cohort = None
     n_people = int(enrolment.labels.max()) + 1
     candidates = [method]
     if method == AUTO:
-        candidates = [BASELINE] if cohort is None or cohort.n_clips < 2 else [BASELINE, FALLBACK, TUNED]
+        few = cohort is None or _voices(cohort).max() + 1 < FOLDS
+        candidates = [BASELINE] if few else [BASELINE, FALLBACK, TUNED]
 
     tried: dict[str, HeldOutScores] = {}
     for i, name in enumerate(candidates):
@@ -188,7 +204,7 @@ def fit_open_set(
     calibration = Calibration.fit(tried[chosen], far=far, verify_far=verify_far, unknown_prior=unknown_prior)
     if progress:
         progress("done", len(candidates) + 1, len(candidates) + 1)
-    return OpenSetModel(method, chosen, scorer, tried[chosen], calibration, errors)
+    return OpenSetModel(method, chosen, scorer, tried[chosen], calibration, errors, dim)
 
 
 def hold_out(
@@ -202,15 +218,19 @@ def hold_out(
 
     In each fold one clip of each person and a share of the cohort's voices are left out. A person with one clip is
     enrolled with one half of it and probed with the other; where the clip is too short for that, cohort speakers
-    stand in.
+    stand in. A cohort of fewer voices than folds is learned from and not scored, unless the scorer does not use it.
     """
     n_people = int(enrolment.labels.max()) + 1
+    learns = make().needs_cohort
     basis = _basis(enrolment, halves, n_people)
+    stand_ins = _stand_ins(cohort, learns) if "cohort" in basis else None
+    if stand_ins is None:
+        basis = tuple("none" if kind == "cohort" else kind for kind in basis)
     fold_of_row = _enrolment_folds(enrolment, basis, folds)
     cohort_fold = np.zeros(0, np.int64)
     if cohort is not None:
-        groups = np.unique(voice_groups(cohort), return_inverse=True)[1]
-        cohort_fold = groups % folds if groups.max() + 1 >= 2 * folds else np.full(len(cohort), -1)
+        groups = _voices(cohort)
+        cohort_fold = np.full(len(cohort), -1) if learns and groups.max() + 1 < folds else groups % folds
 
     known: list[npt.NDArray[Any]] = []
     unknown: list[npt.NDArray[Any]] = []
@@ -218,7 +238,7 @@ def hold_out(
     rows_unknown: list[EmbeddingSet] = []
     for fold in range(folds):
         train, probes = _split(enrolment, halves, basis, fold_of_row, fold)
-        others = cohort.select(cohort_fold != fold) if cohort is not None else None
+        others = cohort.select(cohort_fold != fold) if cohort is not None and learns else None
         strangers = cohort.select(cohort_fold == fold) if cohort is not None else None
         if not len(probes) and (strangers is None or not len(strangers)):
             continue
@@ -230,24 +250,51 @@ def hold_out(
             unknown.append(scorer.score(strangers.embeddings))
             rows_unknown.append(strangers)
 
-    pseudo = np.zeros(0)
-    if "cohort" in basis:
-        pseudo = _pseudo_targets(make, enrolment, cohort, n_people)
     empty = np.zeros((0, n_people), np.float32)
+    unknown_scores = np.concatenate(unknown) if unknown else empty
+    if not known and "none" in basis:
+        rows_known = [enrolment.originals()]
+        known = [_guessed(make, enrolment, rows_known[0], cohort, unknown_scores)]
+    pseudo = pseudo_weights = np.zeros(0)
+    if stand_ins is not None:
+        pseudo, pseudo_weights = _pseudo_targets(make, enrolment, stand_ins, n_people)
+        if known:  # beside real clips, a clip's worth for each person
+            pseudo_weights *= basis.count("cohort") / pseudo_weights.sum()
+    clips = _column(rows_known, "clips")
     return HeldOutScores(
         known=np.concatenate(known) if known else empty,
         labels=_column(rows_known, "labels"),
-        clips=_column(rows_known, "clips"),
+        clips=clips,
         copies=_column(rows_known, "copies").astype(np.bool_),
-        known_weights=np.concatenate([rows.weights(ORIGINAL_SHARE) for rows in rows_known] or [np.zeros(0)]),
-        unknown=np.concatenate(unknown) if unknown else empty,
+        known_weights=_per_clip(_weights(rows_known), clips),
+        unknown=unknown_scores,
         unknown_clips=_column(rows_unknown, "clips"),
-        unknown_weights=np.concatenate(
-            [rows.weights(ORIGINAL_SHARE) for rows in rows_unknown] or [np.zeros(0)]
-        ),
+        unknown_weights=_weights(rows_unknown),
         pseudo=pseudo,
         basis=basis,
+        pseudo_weights=pseudo_weights,
     )
+
+
+def _voices(cohort: EmbeddingSet) -> npt.NDArray[np.int64]:
+    """(n,) voice of each row, 0 to V-1: labels that may be one voice count as one.
+
+    Where that leaves less than a voice for each fold of many labels, all voices of this encoder lie that close and
+    the labels are taken at their word.
+    """
+    groups = np.unique(voice_groups(cohort), return_inverse=True)[1]
+    labels = np.unique(cohort.labels, return_inverse=True)[1]
+    collapsed = groups.max() + 1 < FOLDS and labels.max() + 1 >= 2 * FOLDS
+    return np.asarray(labels if collapsed else groups, np.int64)
+
+
+def _weights(parts: Sequence[EmbeddingSet]) -> npt.NDArray[np.float64]:
+    return np.concatenate([part.weights(ORIGINAL_SHARE) for part in parts] or [np.zeros(0)])
+
+
+def _per_clip(weights: npt.NDArray[np.float64], clips: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Weights that sum to one per clip, also where its two halves were probes."""
+    return weights / np.bincount(clips, weights)[clips] if len(clips) else weights
 
 
 def _column(parts: Sequence[EmbeddingSet], name: str) -> npt.NDArray[Any]:
@@ -303,36 +350,65 @@ def _joined(a: EmbeddingSet, b: EmbeddingSet) -> EmbeddingSet:
     )
 
 
-def _pseudo_targets(
-    make: Callable[[], Scorer], enrolment: EmbeddingSet, cohort: EmbeddingSet | None, n_people: int
-) -> npt.NDArray[np.float64]:
-    """Scores of cohort speakers against models of themselves, enrolled with one clip beside the real people."""
-    remedy = "record a second clip of each person"
+def _stand_ins(
+    cohort: EmbeddingSet | None, learns: bool
+) -> tuple[list[EmbeddingSet], EmbeddingSet | None] | None:
+    """Speakers of the cohort with several clips, and the part of the cohort that is left to learn from."""
     if cohort is None:
-        raise NotEnoughDataError(
-            f"a person has one short clip and there is no cohort to calibrate from; {remedy}"
-        )
-    groups = voice_groups(cohort)
-    as_people = groups % 2 == 0
-    chosen = [
-        label
-        for label in np.unique(cohort.labels[as_people])
-        if len(np.unique(cohort.clips[cohort.labels == label])) > 1
-    ][:_PSEUDO_PEOPLE]
-    if not chosen:
-        raise NotEnoughDataError(
-            f"a person has one short clip and the cohort has one clip a speaker; {remedy}"
-        )
+        return None
+    as_people = _voices(cohort) % 2 == 0 if learns else np.ones(len(cohort), np.bool_)
+    rest = cohort.select(~as_people)
+    people = [cohort.select(cohort.labels == label) for label in np.unique(cohort.labels[as_people])]
+    people = [person for person in people if person.n_clips > 1][:_PSEUDO_PEOPLE]
+    if not people or (learns and rest.n_clips < 2):
+        return None
+    return people, rest if learns else None
+
+
+def _pseudo_targets(
+    make: Callable[[], Scorer],
+    enrolment: EmbeddingSet,
+    stand_ins: tuple[list[EmbeddingSet], EmbeddingSet | None],
+    n_people: int,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Scores of cohort speakers against models of themselves, enrolled with one clip beside the real people.
+
+    And their weights, a clip and its copies summing to one.
+    """
+    people, rest = stand_ins
+    first_clip = int(enrolment.clips.max()) + 1
     train: list[EmbeddingSet] = [enrolment]
     probes: list[EmbeddingSet] = []
-    for i, label in enumerate(chosen):
-        own = cohort.labels == label
-        first = own & (cohort.clips == cohort.clips[own][0])
-        for rows, parts in ((first, train), (own & ~first, probes)):
-            part = cohort.select(rows)
-            person = np.full(len(part), n_people + i)
-            clips = part.clips + int(enrolment.clips.max()) + 1
-            parts.append(EmbeddingSet(part.embeddings, person, clips, part.groups, part.copies))
+    for label, own in enumerate(people, start=n_people):
+        enrolled = own.clips == own.clips[0]
+        for rows, parts in ((enrolled, train), (~enrolled, probes)):
+            part = own.select(rows)
+            labels = np.full(len(part), label)
+            parts.append(
+                EmbeddingSet(part.embeddings, labels, part.clips + first_clip, part.groups, part.copies)
+            )
     asked = reduce(_joined, probes)
-    scores = make().fit(reduce(_joined, train), cohort.select(~as_people)).score(asked.embeddings)
-    return np.asarray(scores[np.arange(len(asked)), asked.labels], np.float64)
+    scores = make().fit(reduce(_joined, train), rest).score(asked.embeddings)
+    own_scores = scores[np.arange(len(asked)), asked.labels]
+    return np.asarray(own_scores, np.float64), asked.weights(ORIGINAL_SHARE)
+
+
+def _guessed(
+    make: Callable[[], Scorer],
+    enrolment: EmbeddingSet,
+    probes: EmbeddingSet,
+    cohort: EmbeddingSet | None,
+    unknown: npt.NDArray[Any],
+) -> npt.NDArray[np.float64]:
+    """Scores (n, C) of the only clip of each person, where nobody's second clip is known.
+
+    Against the others they are as they are. Against the person, who was enrolled with it, a second clip is guessed to
+    score halfway between this one and the mean of other people.
+    """
+    scores = np.asarray(make().fit(enrolment, cohort).score(probes.embeddings), np.float64)
+    own = np.zeros(scores.shape, np.bool_)
+    own[np.arange(len(probes)), probes.labels] = True
+    others = np.concatenate([scores[~own], np.ravel(unknown)])
+    if len(others):
+        scores[own] = 0.5 * (scores[own] + others.mean())
+    return scores

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,81 +17,20 @@ from openkith.audio.vad import trim_silence
 from openkith.decision import Decision, decide, decide_claim
 from openkith.encoders import Encoder, load_encoder
 from openkith.encoders.copies import EmbeddedClip, embed_with_copies
-from openkith.enrolment import EnrolmentReport, Finding, advise, cohesion, embedding_set, find_problems
-from openkith.errors import EncoderMismatchError, GalleryError, NotEnoughDataError
-from openkith.gallery import Clip, Gallery, NewClip, Person, Receipt
+from openkith.enrolment import EnrolmentReport, advise, cohesion, embedding_set
+from openkith.errors import DuplicateClipError, GalleryError
+from openkith.findings import CalibrationReport, TuneReport, find_problems, limits, why
+from openkith.gallery import Gallery, NewClip, Receipt
 from openkith.heads import pack_model, unpack_model
-from openkith.openset import AUTO, FALLBACK, HeldOutErrors, OpenSetModel, Progress, fit_open_set
-from openkith.scoring import Calibration, EmbeddingSet, shipped_cohort
-from openkith.strangers import stranger_clips
+from openkith.openset import AUTO, Progress, fit_open_set
+from openkith.roster import CALIBRATION, Roster, check_encoder, joined, take_snapshot, version_of
+from openkith.scoring.base import EmbeddingSet
+from openkith.scoring.calibration import DEFAULT_FAR, DEFAULT_UNKNOWN_PRIOR, check_rates
+from openkith.strangers import cut_long, stranger_recordings
 
 __all__ = ["CalibrationReport", "Recognizer", "Source", "TuneReport"]
 
 Source = str | Path | bytes | Audio | npt.NDArray[Any]
-
-_SETTINGS = "calibration"
-_DEFAULTS = {"far": 0.01, "verify_far": None, "unknown_prior": 0.5}
-_NOT_TUNED = "no head is tuned yet"
-_STALE = "the tuned head is older than the people enrolled: run kith tune"
-
-
-@dataclass(frozen=True)
-class TuneReport:
-    """What tuning gave.
-
-    Attributes:
-        method: The method in use from now on.
-        asked: The method that was asked for.
-        errors: Held-out error rates of every method that was tried.
-        kept: Why this method, in words.
-        calibration: Thresholds, and what they are expected to cost.
-        findings: People too alike, and clips that disagree.
-    """
-
-    method: str
-    asked: str
-    errors: dict[str, HeldOutErrors]
-    kept: str
-    calibration: Calibration
-    findings: tuple[Finding, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class CalibrationReport:
-    """What calibrating gave.
-
-    Attributes:
-        method: The back end that is calibrated.
-        calibration: Thresholds, and what they are expected to cost.
-        basis: How each person was held out, by name: "clips", "crops" or "cohort" (see `HeldOutScores`).
-        notes: What limits the numbers, in words.
-        findings: People too alike, and clips that disagree.
-    """
-
-    method: str
-    calibration: Calibration
-    basis: dict[str, str]
-    notes: tuple[str, ...]
-    findings: tuple[Finding, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, eq=False)
-class _Ready:
-    """A model for the people of one revision of the gallery."""
-
-    key: tuple[Any, ...]
-    people: list[Person]
-    clips: list[Clip]
-    model: OpenSetModel
-    note: str
 
 
 class Recognizer:
@@ -116,10 +55,22 @@ class Recognizer:
         encoder: str | Encoder = "ge2e",
         threads: int | None = None,
     ) -> None:
+        self._owns_gallery = not isinstance(gallery, Gallery)
         self.gallery = gallery if isinstance(gallery, Gallery) else Gallery(gallery)
         self._encoder = encoder
         self._threads = threads
-        self._ready: _Ready | None = None
+        self._roster: Roster | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the gallery, unless it was given as a `Gallery`; closing twice does no harm."""
+        if self._owns_gallery:
+            self.gallery.close()
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -151,15 +102,18 @@ class Recognizer:
         """
         sources = [clips] if isinstance(clips, str | Path | bytes | Audio | np.ndarray) else list(clips)
         audio = [_load(source) for source in sources]
-        self._check_encoder()
+        check_encoder(self.gallery.encoder(), self.encoder.fingerprint)
         embedded = embed_with_copies(self.encoder, audio, progress=progress)
-        added = self.gallery.add_clips(
-            name, [_new_clip(clip, keep_audio) for clip in embedded], encoder=self.encoder.fingerprint
-        )
+        new = [_new_clip(*pair, keep_audio=keep_audio) for pair in zip(audio, embedded, strict=True)]
+        added = self.gallery.add_clips(name, new, encoder=self.encoder.fingerprint)
         stored = self.gallery.clips(name)
         seconds = sum(clip.quality.get("speech_seconds", clip.seconds) for clip in stored)
         together = cohesion(np.stack([clip.arrays["embedding"] for clip in stored]))
-        said = [f"{Path(c.audio.source).name}: {hint}" for c in embedded for hint in c.quality.advice]
+        said = [
+            f"{Path(heard.source).name}: {hint}"
+            for heard, clip in zip(audio, embedded, strict=True)
+            for hint in clip.quality.advice
+        ]
         return EnrolmentReport(
             name=stored[0].person or name,
             added=added,
@@ -174,6 +128,7 @@ class Recognizer:
         method: str = AUTO,
         *,
         unknown: str | Path | None = None,
+        synthetic: int = 0,
         seed: int = 0,
         progress: Progress | None = None,
     ) -> TuneReport:
@@ -184,80 +139,101 @@ class Recognizer:
                 `openkith.openset.METHODS`.
             unknown: A folder of other people's recordings, learned from beside the cohort that ships and the
                 background given to `calibrate`.
+            synthetic: How many synthetic voices to learn from too (extra ``synthesis``).
             seed: Of everything random.
             progress: Called with what is being done, steps done and steps in all.
 
         Raises:
             NotEnoughDataError: Nobody is enrolled, or there is no cohort for the method.
+            DuplicateClipError: A recording of other people is enrolled.
             GalleryError: Somebody was enrolled or forgotten meanwhile.
         """
-        revision = self.gallery.revision()
-        people, clips, enrolment, halves = self._enrolment()
-        parts = self._cohort_parts()
+        snapshot = take_snapshot(self.gallery, all_clips=True)
+        check_encoder(snapshot.encoder, self.encoder.fingerprint)
+        others = snapshot.others()
         if unknown is not None:
-            parts.append(self._strangers_in(Path(unknown), progress))
+            labels, new = self._strangers(Path(unknown), progress)
+            others.append(embedding_set([clip.arrays for clip in new], labels)[0])
+        if synthetic:
+            others.append(self._synthetic(synthetic, seed))
+        enrolment, halves = snapshot.enrolment()
         model = fit_open_set(
-            method, enrolment, _joined(parts), halves=halves, seed=seed, progress=progress, **self._settings()
+            method,
+            enrolment,
+            joined(others),
+            halves=halves,
+            seed=seed,
+            progress=progress,
+            **snapshot.settings,
         )
-        learned = [clip.sha256 for clip in self.gallery.background()]
+        clip_ids = [clip.id for clip in snapshot.clips]
         extra = {
-            "people": [person.id for person in people],
-            "clips": [clip.id for clip in clips],
+            "people": [person.id for person in snapshot.people],
+            "clips": clip_ids,
+            "background": [clip.sha256 for clip in snapshot.background],
             "seed": seed,
         }
-        config, arrays = pack_model(model, {**extra, "background": learned})
+        config, arrays = pack_model(model, extra)
+        # Numbers are rounded for storing: what is told below is what will be used.
+        model = unpack_model(config, arrays, None, **snapshot.settings)
         self.gallery.save_head(
-            model.method, config, arrays, encoder=self.encoder.fingerprint, revision=revision
+            model.method, config, arrays, encoder=self.encoder.fingerprint, revision=snapshot.revision
         )
-        self._ready = None
-        names = [person.name for person in people]
         return TuneReport(
             method=model.method,
             asked=method,
             errors=model.errors,
-            kept=_why(model),
+            kept=why(model),
             calibration=model.calibration,
-            findings=find_problems(model.held_out, model.calibration, names),
+            findings=find_problems(model.held_out, model.calibration, snapshot.names, clip_ids),
         )
 
     def calibrate(
         self,
-        far: float = 0.01,
+        far: float | None = None,
         *,
         verify_far: float | None = None,
-        unknown_prior: float = 0.5,
+        unknown_prior: float | None = None,
         background: str | Path | None = None,
         progress: Progress | None = None,
     ) -> CalibrationReport:
         """Set the false-accept rates, and learn what the user's own room, TV and guests score.
 
         Args:
-            far: Share of unknown voices that may get a name.
-            verify_far: Share of false claims that may pass `verify`; default: ``far``.
-            unknown_prior: Prior probability that a voice is nobody enrolled.
-            background: A folder of recordings without enrolled people; kept (as embeddings) in the gallery.
+            far: Share of unknown voices that may get a name; default: as it was set before, at first 1 %.
+            verify_far: Share of false claims that may pass `verify`; default: as before, at first ``far``.
+            unknown_prior: Prior probability that a voice is nobody enrolled; default: as before, at first 0.5.
+            background: A folder of recordings without enrolled people; kept (as embeddings) in the gallery, in the
+                place of those before.
             progress: Called with what is being done, steps done and steps in all.
 
         Raises:
             ConfigError: A rate or the prior is not between 0 and 1.
+            NotEnoughDataError: Nobody is enrolled.
+            DuplicateClipError: A background recording is enrolled.
         """
-        settings = {"far": far, "verify_far": verify_far, "unknown_prior": unknown_prior}
-        ready = self._model(settings)  # before anything is stored: a wrong rate changes nothing
+        asked = {"far": far, "verify_far": verify_far, "unknown_prior": unknown_prior}
+        before: dict[str, Any] = {
+            "far": DEFAULT_FAR,
+            "verify_far": None,
+            "unknown_prior": DEFAULT_UNKNOWN_PRIOR,
+            **self.gallery.setting(CALIBRATION, {}),
+        }
+        settings = {**before, **{name: value for name, value in asked.items() if value is not None}}
+        check_rates(**settings)  # all is checked before anything is stored
+        check_encoder(take_snapshot(self.gallery).encoder, self.encoder.fingerprint)
         if background is not None:
-            _, embedded = self._embed_strangers(Path(background), progress)
-            self.gallery.add_background(
-                [_new_clip(clip, False) for clip in embedded], encoder=self.encoder.fingerprint
-            )
-        self.gallery.put_setting(_SETTINGS, settings)
-        if background is not None:
-            ready = self._model()
-        model, names = ready.model, [person.name for person in ready.people]
+            _, new = self._strangers(Path(background), progress)
+            self.gallery.add_background(new, encoder=self.encoder.fingerprint)
+        self.gallery.put_setting(CALIBRATION, settings)
+        roster = self._current_roster()
+        calibration, names = roster.model.calibration, roster.names
         return CalibrationReport(
-            method=model.method,
-            calibration=model.calibration,
-            basis=dict(zip(names, model.calibration.basis, strict=True)),
-            notes=_notes(model, names, ready.note),
-            findings=find_problems(model.held_out, model.calibration, names),
+            method=roster.model.method,
+            calibration=calibration,
+            basis=dict(zip(names, calibration.basis, strict=True)),
+            notes=(*filter(None, [roster.note]), *limits(calibration, names)),
+            findings=find_problems(roster.model.held_out, calibration, names, roster.clip_ids),
         )
 
     def identify(self, clip: Source) -> Decision:
@@ -267,10 +243,10 @@ class Recognizer:
             AudioError: The recording is not usable.
             NotEnoughDataError: Nobody is enrolled.
         """
-        ready = self._model()
-        llrs, seconds = self._llrs(ready, clip)
-        names = [person.name for person in ready.people]
-        return decide(llrs, names, ready.model.calibration, seconds, ready.model.method, ready.note)
+        audio = _load(clip)
+        roster = self._current_roster()
+        llrs, seconds = self._llrs(roster, audio)
+        return decide(llrs, roster.names, roster.model.calibration, seconds, roster.model.method, roster.note)
 
     def verify(self, name: str, clip: Source) -> Decision:
         """Whether a recording is of the person it is said to be; `Decision.accepted` is the answer.
@@ -279,22 +255,26 @@ class Recognizer:
             UnknownPersonError: Nobody of that name is enrolled.
             AudioError: The recording is not usable.
         """
-        person = self.gallery.person(name)
-        ready = self._model()
-        llrs, seconds = self._llrs(ready, clip)
-        names = [each.name for each in ready.people]
-        claimed = [each.id for each in ready.people].index(person.id)
+        name = self.gallery.person(name).name
+        audio = _load(clip)
+        roster = self._current_roster()
+        if name not in roster.names:
+            raise GalleryError(f"{name!r} was renamed or forgotten just now; see: kith list")
+        llrs, seconds = self._llrs(roster, audio)
+        claimed, model = roster.names.index(name), roster.model
         return decide_claim(
-            llrs, claimed, names, ready.model.calibration, seconds, ready.model.method, ready.note
+            llrs, claimed, roster.names, model.calibration, seconds, model.method, roster.note
         )
 
     def forget(self, name: str) -> Receipt:
         """Erase a person, and every head that learned from them."""
-        self._ready = None
+        self._roster = None  # it holds their prototype
         return self.gallery.forget(name)
 
     def reembed(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Embed every clip again with this encoder, from the audio that was kept; the number of clips.
+
+        Heads and background are of the old encoder, and are dropped.
 
         Raises:
             GalleryError: The audio of a clip was not kept.
@@ -306,84 +286,56 @@ class Recognizer:
                 f"clip {missing[0].id} of {missing[0].person} was enrolled without --keep-audio ({len(missing)} of "
                 f"{len(clips)} clips); enrol these people again in a new gallery"
             )
-        audio = [load(self.gallery.audio(clip.id)) for clip in clips]
-        embedded = embed_with_copies(self.encoder, audio, progress=progress)
-        updates = {clip.id: new.arrays() for clip, new in zip(clips, embedded, strict=True)}
+        updates = {}
+        for clip in clips:  # one by one: the recordings of many people would fill the memory
+            [embedded] = embed_with_copies(self.encoder, [load(self.gallery.audio(clip.id))])
+            updates[clip.id] = embedded.arrays()
+            if progress:
+                progress(len(updates), len(clips))
         self.gallery.replace_arrays(updates, self.encoder.fingerprint)
-        self._ready = None
         return len(clips)
 
-    def _settings(self) -> dict[str, Any]:
-        return {**_DEFAULTS, **self.gallery.setting(_SETTINGS, {})}
+    def _current_roster(self) -> Roster:
+        """The people enrolled and the model for them, read again only after a write."""
+        if self._roster is None or self._roster.version != version_of(self.gallery):
+            snapshot = take_snapshot(self.gallery)
+            self._roster = Roster.of(snapshot, self.encoder.fingerprint)
+        return self._roster
 
-    def _check_encoder(self) -> None:
-        stored = self.gallery.encoder()
-        if stored is not None and stored != self.encoder.fingerprint:
-            raise EncoderMismatchError(
-                f"the gallery holds embeddings of {stored}, and this encoder is {self.encoder.fingerprint}; use the "
-                "same encoder, another gallery, or run: kith reembed"
-            )
-
-    def _enrolment(self) -> tuple[list[Person], list[Clip], EmbeddingSet, EmbeddingSet | None]:
-        """People in the order of the score's columns, their clips, and these as sets."""
-        people, clips = self.gallery.people(), self.gallery.clips()
-        if not clips:
-            raise NotEnoughDataError("nobody is enrolled; begin with: kith enroll NAME CLIP...")
-        self._check_encoder()
-        column = {person.name: i for i, person in enumerate(people)}
-        enrolment, halves = embedding_set(
-            [clip.arrays for clip in clips], [column[clip.person or ""] for clip in clips]
-        )
-        return people, clips, enrolment, halves
-
-    def _cohort_parts(self) -> list[EmbeddingSet | None]:
-        """The cohort that ships for this encoder, and the user's background."""
-        return [shipped_cohort(self.encoder.fingerprint), _background_set(self.gallery.background())]
-
-    def _model(self, settings: dict[str, Any] | None = None) -> _Ready:
-        """The tuned head where there is a fresh one, else cosine with AS-norm; calibrated."""
-        settings = settings or self._settings()
-        head = self.gallery.head()
-        background = self.gallery.background()
-        revision = self.gallery.revision()
-        names = tuple(person.name for person in self.gallery.people())
-        key = (revision, head and head.id, tuple(c.id for c in background), tuple(settings.values()), names)
-        if self._ready is not None and self._ready.key == key:
-            return self._ready
-        people, clips, enrolment, halves = self._enrolment()
-        if head is not None and head.revision == revision and head.encoder == self.encoder.fingerprint:
-            learned = set(head.config.get("background", ()))
-            strangers = _background_set([clip for clip in background if clip.sha256 not in learned])
-            model = unpack_model(head.config, head.arrays, strangers, **settings)
-            note = ""
-        else:
-            cohort = _joined(self._cohort_parts())
-            method = FALLBACK if cohort is not None else "cosine"
-            model = fit_open_set(method, enrolment, cohort, halves=halves, **settings)
-            note = _NOT_TUNED if head is None else _STALE
-        self._ready = _Ready(key, people, clips, model, note)
-        return self._ready
-
-    def _llrs(self, ready: _Ready, clip: Source) -> tuple[npt.NDArray[np.float64], float]:
+    def _llrs(self, roster: Roster, audio: Audio) -> tuple[npt.NDArray[np.float64], float]:
         """Calibrated ratios (C,) and seconds of speech of one recording."""
-        speech = trim_silence(_load(clip))
-        return ready.model.llrs(self.encoder.embed([speech]))[0], speech.seconds
+        speech = trim_silence(audio)
+        return roster.model.llrs(self.encoder.embed([speech]))[0], speech.seconds
 
-    def _embed_strangers(
-        self, folder: Path, progress: Progress | None
-    ) -> tuple[list[int], list[EmbeddedClip]]:
-        labels, clips = stranger_clips(folder)
-
-        def step(done: int, total: int) -> None:
+    def _strangers(self, folder: Path, progress: Progress | None) -> tuple[list[int], list[NewClip]]:
+        """Number of the speaker of each clip in a folder of other people's recordings, and the clips."""
+        recordings = stranger_recordings(folder)
+        enrolled = {clip.sha256: clip.person for clip in self.gallery.clips()}
+        numbers: dict[str, int] = {}
+        labels: list[int] = []
+        new: list[NewClip] = []
+        for done, recording in enumerate(recordings):
             if progress:
-                progress(f"embedding {folder}", done, total)
+                progress(f"embedding {folder}", done, len(recordings))
+            audio = load(recording.path, start=recording.start, end=recording.end)
+            if audio.sha256 in enrolled:
+                raise DuplicateClipError(
+                    f"{audio.source}: enrolled for {enrolled[audio.sha256]}; give recordings of other people only"
+                )
+            clips = cut_long(audio)
+            labels += [numbers.setdefault(recording.speaker, len(numbers))] * len(clips)
+            embedded = embed_with_copies(self.encoder, clips)
+            new += [_new_clip(*pair, keep_audio=False) for pair in zip(clips, embedded, strict=True)]
+        return labels, new
 
-        self._check_encoder()
-        return labels, embed_with_copies(self.encoder, clips, progress=step)
+    def _synthetic(self, n: int, seed: int) -> EmbeddingSet:
+        """Clips of n synthetic people and their copies."""
+        from openkith.data.synthesis import unknown_speakers
 
-    def _strangers_in(self, folder: Path, progress: Progress | None) -> EmbeddingSet:
-        labels, embedded = self._embed_strangers(folder, progress)
-        return embedding_set([clip.arrays() for clip in embedded], labels)[0]
+        voices, clips = zip(*unknown_speakers(n, seed=seed), strict=True)
+        embedded = embed_with_copies(self.encoder, clips)
+        numbers = {voice: i for i, voice in enumerate(dict.fromkeys(voices))}
+        return embedding_set([clip.arrays() for clip in embedded], [numbers[voice] for voice in voices])[0]
 
 
 def _load(source: Source) -> Audio:
@@ -391,61 +343,23 @@ def _load(source: Source) -> Audio:
     return load(source, SAMPLE_RATE) if isinstance(source, np.ndarray) else load(source)
 
 
-def _new_clip(clip: EmbeddedClip, keep_audio: bool) -> NewClip:
+def _new_clip(audio: Audio, clip: EmbeddedClip, *, keep_audio: bool) -> NewClip:
     quality = {key: float(value) for key, value in asdict(clip.quality).items()}
     return NewClip(
-        sha256=clip.audio.sha256,
-        seconds=clip.audio.seconds,
+        sha256=audio.sha256,
+        seconds=audio.seconds,
         quality={**quality, "speech_seconds": clip.speech_seconds},
         arrays=clip.arrays(),
-        source=clip.audio.source,
-        audio=_flac(clip.audio) if keep_audio else None,
+        source=audio.source,
+        audio=_flac(audio) if keep_audio else None,
     )
 
 
 def _flac(audio: Audio) -> bytes:
     import soundfile
 
+    # Scaled here: libsndfile multiplies by 32767, and the recording would come back as another one.
+    samples = np.clip(np.rint(audio.samples * 32768.0), -32768, 32767).astype(np.int16)
     out = io.BytesIO()
-    soundfile.write(out, audio.samples, audio.sample_rate, format="FLAC", subtype="PCM_16")
+    soundfile.write(out, samples, audio.sample_rate, format="FLAC", subtype="PCM_16")
     return out.getvalue()
-
-
-def _background_set(clips: Sequence[Clip]) -> EmbeddingSet | None:
-    """Background clips, each its own voice: who speaks in the TV is not known."""
-    return embedding_set([clip.arrays for clip in clips], range(len(clips)))[0] if clips else None
-
-
-def _joined(parts: Sequence[EmbeddingSet | None]) -> EmbeddingSet | None:
-    present = [part for part in parts if part is not None]
-    return EmbeddingSet.concatenate(present) if present else None
-
-
-def _why(model: OpenSetModel) -> str:
-    rates = ", ".join(f"{name} {errors.mean:.1%}" for name, errors in model.errors.items())
-    if model.asked != AUTO:
-        return f"{model.method}, as asked; held-out errors: {rates}"
-    if len(model.errors) == 1:
-        return (
-            f"{model.method}: without a cohort for this encoder there is nothing to tune with (--unknown DIR)"
-        )
-    if model.method == FALLBACK:
-        return f"cosine with AS-norm stays: the tuned head was no better on held-out clips ({rates})"
-    return f"the tuned head wins on held-out clips ({rates})"
-
-
-def _notes(model: OpenSetModel, names: Sequence[str], note: str) -> tuple[str, ...]:
-    calibration, notes = model.calibration, [note] if note else []
-    if calibration.extrapolated:
-        notes.append(
-            f"{calibration.unknown_clips} clips of other people cannot show a rate of {calibration.far:.2%}: the "
-            "threshold is extrapolated from the tail of their scores; give more with --background DIR"
-        )
-    for basis, text in (
-        ("crops", "calibrated from two halves of the only clip; a second clip makes it honest"),
-        ("cohort", "one short clip: calibrated from how other people's clips vary; record a second one"),
-    ):
-        people = [name for name, kind in zip(names, calibration.basis, strict=True) if kind == basis]
-        if people:
-            notes.append(f"{', '.join(people)}: {text}")
-    return tuple(notes)

@@ -35,7 +35,6 @@ class EmbeddedClip:
         halves: (2, d) float32, of the first and second half of its speech, or (0, d) for a short clip.
         quality: Of the recording.
         speech_seconds: Of speech that was embedded.
-        audio: The recording.
     """
 
     embedding: FloatArray
@@ -43,7 +42,6 @@ class EmbeddedClip:
     halves: FloatArray
     quality: Quality
     speech_seconds: float
-    audio: Audio
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """What the gallery stores."""
@@ -91,12 +89,11 @@ def embed_with_copies(
             n_copies = len(COPY_CONDITIONS) if copies else 0
             embedded.append(
                 EmbeddedClip(
-                    embedding=rows[0],
+                    embedding=rows[0].copy(),
                     copies=rows[1 : 1 + n_copies].astype(np.float16),
-                    halves=np.ascontiguousarray(rows[1 + n_copies :]),
+                    halves=rows[1 + n_copies :].copy(),  # not a view, which would keep the batch alive
                     quality=measure_quality(clip),
                     speech_seconds=voiced.seconds,
-                    audio=clip,
                 )
             )
         if progress:

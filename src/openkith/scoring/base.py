@@ -9,19 +9,39 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from openkith.errors import NotEnoughDataError
+from openkith.errors import InputError, NotEnoughDataError
 
-__all__ = ["Arrays", "EmbeddingSet", "FloatArray", "Scorer", "normalise"]
+__all__ = ["Arrays", "EmbeddingSet", "FloatArray", "Scorer", "check_embeddings", "normalise"]
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 Arrays = dict[str, npt.NDArray[Any]]
+#: Scores are computed in double precision, in which rounding does not show how many probes were scored together.
+SCORED_IN = np.float64
 
 
 def normalise(x: npt.NDArray[Any]) -> FloatArray:
     """Rows scaled to unit length; a row of zeros stays zero."""
     length = np.linalg.norm(x, axis=-1, keepdims=True)
     return np.asarray(x / np.maximum(length, 1e-9), dtype=np.float32)
+
+
+def check_embeddings(x: npt.NDArray[Any], what: str, dim: int | None = None) -> None:
+    """Refuse what no back end can score.
+
+    Args:
+        x: Embeddings.
+        what: What they are, for the message.
+        dim: The length that each must have; None: any.
+
+    Raises:
+        InputError: Not (n, dim), or a value is not finite.
+    """
+    if x.ndim != 2 or (dim is not None and x.shape[1] != dim):
+        raise InputError(f"{what}: embeddings of shape {x.shape}; give (n, {dim or 'd'}), one row a clip")
+    finite = np.isfinite(x).all(axis=1)
+    if not finite.all():
+        raise InputError(f"{what}: row {np.argmin(finite)} has NaN or infinite values; leave that clip out")
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,9 +134,11 @@ class Scorer(Protocol):
 
     Attributes:
         name: The key that restores it, see `openkith.openset.METHODS`.
+        needs_cohort: Whether `fit` learns from the cohort; one that does not may be probed with all of it.
     """
 
     name: str
+    needs_cohort: bool
 
     def fit(self, enrolment: EmbeddingSet, cohort: EmbeddingSet | None = None) -> Self:
         """Learn the enrolled people, labels 0 to C-1, with other people as the impostor cohort."""
@@ -140,7 +162,7 @@ def need_cohort(cohort: EmbeddingSet | None, name: str) -> EmbeddingSet:
     """The cohort, or the error that says how to get one."""
     if cohort is None or cohort.n_clips < 2:
         raise NotEnoughDataError(
-            f"{name} needs clips of other people and there are none for this encoder; give a folder of them with "
-            "--unknown DIR, or use the method 'cosine'"
+            f"{name} needs clips of other people, and there are {'none' if cohort is None else 'too few'} for this "
+            "encoder; give a folder of them with --unknown DIR, or use the method 'cosine'"
         )
     return cohort

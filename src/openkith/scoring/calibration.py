@@ -8,7 +8,7 @@ P(unknown).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -16,15 +16,16 @@ import numpy.typing as npt
 
 from openkith.errors import ConfigError, NotEnoughDataError
 
-__all__ = ["Calibration", "ErrorEstimate", "HeldOutScores"]
+__all__ = ["Calibration", "ErrorEstimate", "HeldOutScores", "check_rates"]
 
 Floats = npt.NDArray[np.floating[Any]]
 
 DEFAULT_FAR = 0.01
 DEFAULT_UNKNOWN_PRIOR = 0.5
 _RIDGE = 0.1  # on the slope for standardised scores, in clips: few clips give a cautious slope
-_TAIL_SHARE = 0.1  # of the largest impostor scores, fitted by an exponential for rates too small to count
 _MIN_SLOPE = 1e-3
+_ROUNDING = 1e-9  # of a sum of weights, relative
+_CONSTANT = 1e-6  # standard deviation below which scores are all the same
 INTERVAL = 0.9  # probability of the interval around an estimated error rate
 
 
@@ -41,10 +42,12 @@ class HeldOutScores:
         unknown: (u, C) scores of other people.
         unknown_clips: (u,) recording of each row.
         unknown_weights: (u,) weight of each row; a clip and its copies sum to 1.
-        pseudo: (s,) scores of other people against models of themselves, standing in where nobody enrolled has a
-            second clip; weights are 1.
+        pseudo: (s,) scores of other people against models of themselves, standing in for enrolled people with a
+            single clip.
         basis: How each enrolled person was held out: "clips" (leave one out), "crops" (disjoint parts of the only
-            clip) or "cohort" (the spread within other speakers).
+            clip), "cohort" (the spread within other speakers) or "none" (a single clip, and no such cohort: where
+            nobody has a second one, ``known`` holds a guess for the person's own score).
+        pseudo_weights: (s,) weight of each pseudo score.
     """
 
     known: Floats
@@ -57,19 +60,28 @@ class HeldOutScores:
     unknown_weights: Floats
     pseudo: Floats
     basis: tuple[str, ...]
+    pseudo_weights: Floats = field(default_factory=lambda: np.zeros(0))
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Every array by name, for saving."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "basis"}
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "basis"}
+
+    def own(self) -> npt.NDArray[np.bool_]:
+        """(m, C) True where a known row is set against its own person."""
+        mask = np.zeros(self.known.shape, np.bool_)
+        mask[np.arange(len(self.labels)), self.labels] = True
+        return mask
 
     def trials(self) -> tuple[Floats, Floats, Floats, Floats]:
         """Target scores, their weights, non-target scores, their weights.
 
         Non-targets are other people, and enrolled people against one another. Where there are both, each kind has
         half of the weight: the cohort is larger, but only the household shares its microphone and its rooms.
+
+        Raises:
+            NotEnoughDataError: No target or no non-target scores.
         """
-        own = np.zeros(self.known.shape, np.bool_)
-        own[np.arange(len(self.labels)), self.labels] = True
+        own = self.own()
         weights = np.broadcast_to(self.known_weights[:, None], self.known.shape)
         unknown_weights = np.broadcast_to(self.unknown_weights[:, None], self.unknown.shape)
         targets = np.concatenate([self.known[own], self.pseudo])
@@ -78,12 +90,26 @@ class HeldOutScores:
             for scores, parts in ((self.unknown, unknown_weights), (self.known[~own], weights[~own]))
             if scores.size
         ]
+        if not len(targets) or not kinds:
+            raise NotEnoughDataError(
+                "calibration needs held-out clips of enrolled people and of others: give clips of other people with "
+                "--unknown DIR, or enrol a second person, and two clips of each"
+            )
         return (
             targets,
-            np.concatenate([weights[own], np.ones(len(self.pseudo))]),
-            np.concatenate([scores for scores, _ in kinds] or [np.zeros(0)]),
-            np.concatenate([parts for _, parts in kinds] or [np.zeros(0)]),
+            np.concatenate([weights[own], self.pseudo_weights]),
+            np.concatenate([scores for scores, _ in kinds]),
+            np.concatenate([parts for _, parts in kinds]),
         )
+
+    def strangers(self) -> tuple[Floats, Floats]:
+        """Best score of each row of a stranger, and its weight.
+
+        Where there is no stranger, the enrolled people are strangers to one another.
+        """
+        if len(self.unknown):
+            return self.unknown.max(axis=1), self.unknown_weights
+        return np.where(self.own(), -np.inf, self.known).max(axis=1), self.known_weights
 
 
 @dataclass(frozen=True)
@@ -110,8 +136,8 @@ class Calibration:
         miss: Expected share of the enrolled people's clips that do not get their name (wrong, or below threshold).
         verify_miss: Expected share of true claims below the verification threshold.
         unknown_clips: Recordings of other people that the thresholds stand on.
-        extrapolated: The rate asked is smaller than these recordings can show; the threshold follows the tail of
-            their scores.
+        extrapolated: A rate asked is smaller than these recordings can show; its threshold follows from the spread
+            of their scores.
         basis: See `HeldOutScores`; by person.
     """
 
@@ -144,52 +170,48 @@ class Calibration:
             NotEnoughDataError: No target or no non-target scores.
         """
         verify_far = far if verify_far is None else verify_far
-        for name, value in (("far", far), ("verify_far", verify_far), ("unknown_prior", unknown_prior)):
-            if not 0.0 < value < 1.0:
-                raise ConfigError(
-                    f"{name} is {value}; give a share between 0 and 1, for example 0.01 for 1 %"
-                )
+        check_rates(far, verify_far, unknown_prior)
         targets, target_weights, nontargets, nontarget_weights = held_out.trials()
-        if not len(targets) or not len(nontargets):
-            raise NotEnoughDataError("calibration needs held-out clips of enrolled people and of others")
         slope, intercept = fit_line(targets, target_weights, nontargets, nontarget_weights)
 
-        best_unknown = (held_out.unknown if len(held_out.unknown) else held_out.known).max(axis=1)
-        weights = held_out.unknown_weights if len(held_out.unknown) else held_out.known_weights
+        # Thresholds are set on the ratios, as decisions are: rounding must not bring a tied stranger above one.
+        def llr(scores: Floats) -> npt.NDArray[np.float64]:
+            return _on_line(slope, intercept, scores)
+
+        strangers, weights = held_out.strangers()
+        n_people = held_out.known.shape[1]
         n_clips = len(np.unique(held_out.unknown_clips))
-        threshold, extrapolated = _threshold(best_unknown, weights, far, n_clips)
-        verify_threshold, verify_extrapolated = _threshold(
-            nontargets, nontarget_weights, verify_far, n_clips * held_out.known.shape[1]
-        )
-        rows = np.arange(len(held_out.labels))
-        own = held_out.known[rows, held_out.labels]
-        named = (own >= threshold) & (held_out.known.argmax(axis=1) == held_out.labels)
-        clips = len(np.unique(held_out.clips)) if len(rows) else len(held_out.pseudo)
-        if len(rows):
+        threshold = _threshold(llr(strangers), weights, far, n_clips)
+        verify_threshold = _threshold(llr(nontargets), nontarget_weights, verify_far, n_clips * n_people)
+        if len(held_out.labels):
+            own = llr(held_out.known[held_out.own()])
+            named = (own >= threshold) & (held_out.known.argmax(axis=1) == held_out.labels)
+            guessed = not {"clips", "crops"} & set(held_out.basis)
+            clips = 0 if guessed else len(np.unique(held_out.clips))
             miss = _estimate(~named, held_out.known_weights, clips)
             verify_miss = _estimate(own < verify_threshold, held_out.known_weights, clips)
         else:
-            ones = np.ones(len(held_out.pseudo))
-            miss = _estimate(held_out.pseudo < threshold, ones, clips)
-            verify_miss = _estimate(held_out.pseudo < verify_threshold, ones, clips)
+            own, clips = llr(held_out.pseudo), round(held_out.pseudo_weights.sum())
+            miss = _estimate(own < threshold, held_out.pseudo_weights, clips)
+            verify_miss = _estimate(own < verify_threshold, held_out.pseudo_weights, clips)
         return cls(
             slope=slope,
             intercept=intercept,
             unknown_prior=unknown_prior,
             far=far,
             verify_far=verify_far,
-            threshold=slope * threshold + intercept,
-            verify_threshold=slope * verify_threshold + intercept,
+            threshold=threshold,
+            verify_threshold=verify_threshold,
             miss=miss,
             verify_miss=verify_miss,
             unknown_clips=n_clips,
-            extrapolated=extrapolated or verify_extrapolated,
+            extrapolated=min(far, verify_far * n_people) * n_clips < 1.0,
             basis=held_out.basis,
         )
 
     def llr(self, scores: Floats) -> npt.NDArray[np.float64]:
         """Natural-log likelihood ratios of scores, any shape."""
-        return self.slope * np.asarray(scores, np.float64) + self.intercept
+        return _on_line(self.slope, self.intercept, scores)
 
     def posteriors(self, llrs: Floats) -> npt.NDArray[np.float64]:
         """P(each person) and, last, P(unknown): (p, C) ratios to (p, C + 1) that sum to 1 in each row."""
@@ -209,6 +231,21 @@ class Calibration:
         return asdict(self)
 
 
+def check_rates(far: float, verify_far: float | None, unknown_prior: float) -> None:
+    """Refuse a rate or a prior that is not between 0 and 1.
+
+    Raises:
+        ConfigError: It names the one.
+    """
+    for name, value in (("far", far), ("verify_far", verify_far), ("unknown_prior", unknown_prior)):
+        if value is not None and not 0.0 < value < 1.0:
+            raise ConfigError(f"{name} is {value}; give a share between 0 and 1, for example 0.01 for 1 %")
+
+
+def _on_line(slope: float, intercept: float, scores: Floats) -> npt.NDArray[np.float64]:
+    return np.asarray(slope * np.asarray(scores, np.float64) + intercept, np.float64)
+
+
 def fit_line(
     targets: Floats, target_weights: Floats, nontargets: Floats, nontarget_weights: Floats
 ) -> tuple[float, float]:
@@ -221,7 +258,9 @@ def fit_line(
     from sklearn.linear_model import LogisticRegression
 
     scores = np.concatenate([targets, nontargets]).astype(np.float64)
-    centre, scale = float(scores.mean()), max(float(scores.std()), 1e-9)
+    centre, scale = float(scores.mean()), float(scores.std())
+    if scale < _CONSTANT:
+        scale = 1.0
     n_clips = float(target_weights.sum())
     weights = np.concatenate(
         [target_weights / target_weights.sum(), nontarget_weights / nontarget_weights.sum()]
@@ -235,20 +274,25 @@ def fit_line(
     return slope, intercept
 
 
-def _threshold(scores: Floats, weights: Floats, far: float, n_clips: int) -> tuple[float, bool]:
-    """The score that a share ``far`` of the weight reaches, and whether it lies beyond what was counted."""
+def _threshold(scores: Floats, weights: Floats, far: float, n_clips: int) -> float:
+    """The least score that no more than a share ``far`` of the weight reaches.
+
+    Where as many clips of strangers as there are cannot show the rate, it is also at least the one-sided prediction
+    limit for another clip, as if their scores were a normal sample: with few clips, Student's t puts it well above
+    the best. With fewer than two it is left at what was counted.
+    """
     order = np.argsort(-scores, kind="stable")
-    ranked = scores[order].astype(np.float64)
-    share = np.cumsum(weights[order]) / weights.sum()
-    if far * n_clips >= 1.0:
-        above = int(np.searchsorted(share, far, side="right"))
-        if above < len(ranked):
-            return float(np.nextafter(ranked[above], np.inf)), False
-        return float(ranked[-1]), False
-    first = min(int(np.searchsorted(share, _TAIL_SHARE)), len(ranked) - 1)
-    base, tail = ranked[first], ranked[: first + 1]
-    excess = float(np.average(tail - base, weights=weights[order][: first + 1]))
-    return float(base + max(excess, 1e-9) * np.log(max(share[first], far) / far)), True
+    ranked, weights = scores[order].astype(np.float64), weights[order] / weights.sum()
+    above = int(np.searchsorted(np.cumsum(weights), far * (1 + _ROUNDING), side="right"))
+    above = min(above, len(ranked) - 1)
+    counted = float(np.nextafter(ranked[above], np.inf))
+    if far * n_clips >= 1.0 or n_clips < 2:
+        return counted
+    from scipy.stats import t
+
+    mean = weights @ ranked
+    deviation = np.sqrt(weights @ (ranked - mean) ** 2 * (n_clips + 1) / (n_clips - 1))
+    return max(counted, float(mean + deviation * t.isf(far, n_clips - 1)))
 
 
 def _estimate(errors: npt.NDArray[np.bool_], weights: Floats, clips: int) -> ErrorEstimate:

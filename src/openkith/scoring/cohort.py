@@ -7,7 +7,6 @@ train-clean-100 (CC BY 4.0), some four-second stretches of each, as they are and
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -16,21 +15,22 @@ import numpy as np
 import numpy.typing as npt
 
 from openkith.errors import InputError
-from openkith.scoring.base import EmbeddingSet
+from openkith.scoring.base import Arrays, EmbeddingSet
 
 __all__ = ["load_cohort", "save_cohort", "shipped_cohort", "voice_groups"]
 
 SAME_VOICE = 0.85  # cosine of mean embeddings above which two labels may be one voice
+_BLOCK = 1024  # labels compared with all others at once
 
 
 def save_cohort(path: str | Path, cohort: EmbeddingSet, fingerprint: str, source: str) -> None:
     """Write a cohort as one safetensors file, embeddings in half precision."""
     from safetensors.numpy import save_file
 
-    arrays = {
+    arrays: Arrays = {
         "embeddings": cohort.embeddings.astype(np.float16),
-        "labels": cohort.labels.astype(np.int16),
-        "clips": cohort.clips.astype(np.int16),
+        "labels": cohort.labels.astype(np.int32),
+        "clips": cohort.clips.astype(np.int32),
         "groups": cohort.groups.astype(np.int8),
         "copies": cohort.copies.astype(np.uint8),
     }
@@ -56,8 +56,10 @@ def load_cohort(path: str | Path) -> tuple[EmbeddingSet, str]:
             arrays["groups"].astype(np.int64),
             arrays["copies"].astype(np.bool_),
         )
+        if cohort.embeddings.ndim != 2 or any(len(values) != len(cohort) for values in arrays.values()):
+            raise KeyError("arrays of different lengths")
         return cohort, metadata["encoder"]
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+    except (SafetensorError, OSError, KeyError) as error:
         raise InputError(
             f"{path}: not a cohort file ({error}); build one with tools/build_cohort.py"
         ) from error
@@ -87,8 +89,11 @@ def voice_groups(cohort: EmbeddingSet) -> npt.NDArray[np.int64]:
     originals = ~cohort.copies
     np.add.at(means, index[originals], cohort.embeddings[originals])
     means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
-    from scipy.sparse import csr_array
+    from scipy.sparse import csr_array, vstack
     from scipy.sparse.csgraph import connected_components
 
-    group = connected_components(csr_array(means @ means.T > SAME_VOICE), directed=False)[1]
+    alike = [
+        csr_array(means[i : i + _BLOCK] @ means.T > SAME_VOICE) for i in range(0, max(len(means), 1), _BLOCK)
+    ]
+    group = connected_components(vstack(alike), directed=False)[1]
     return np.asarray(group[index], np.int64)

@@ -7,7 +7,14 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from openkith.scoring.base import Arrays, EmbeddingSet, FloatArray, class_means, normalise
+from openkith.scoring.base import (
+    SCORED_IN,
+    Arrays,
+    EmbeddingSet,
+    FloatArray,
+    class_means,
+    normalise,
+)
 
 __all__ = ["Cosine"]
 
@@ -16,6 +23,7 @@ class Cosine:
     """Cosine between a probe and the mean of a person's enrolment embeddings; copies and cohort are not used."""
 
     name = "cosine"
+    needs_cohort = False
     prototypes: FloatArray
 
     def fit(self, enrolment: EmbeddingSet, cohort: EmbeddingSet | None = None) -> Self:  # noqa: ARG002
@@ -26,7 +34,8 @@ class Cosine:
 
     def score(self, embeddings: npt.NDArray[Any]) -> FloatArray:
         """(p, d) to cosines (p, C)."""
-        return normalise(embeddings) @ self.prototypes.T
+        cosines = normalise(embeddings).astype(SCORED_IN) @ self.prototypes.T.astype(SCORED_IN)
+        return cosines.astype(np.float32)
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """The prototypes."""

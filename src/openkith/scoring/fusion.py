@@ -14,6 +14,8 @@ __all__ = ["Fusion"]
 
 _STANDARDISE_ROWS = 1000  # cohort rows that scores are standardised on, evenly spaced
 
+_CONSTANT = 1e-6  # standard deviation below which scores are all the same
+
 
 class Fusion:
     """The mean of several scorers, each at zero mean and unit deviation on the cohort.
@@ -23,6 +25,7 @@ class Fusion:
     """
 
     name = "fusion"
+    needs_cohort = True
 
     def __init__(self, members: Sequence[Scorer]) -> None:
         self.members = list(members)
@@ -35,7 +38,8 @@ class Fusion:
         rows = np.linspace(0, len(cohort) - 1, min(_STANDARDISE_ROWS, len(cohort))).round().astype(np.int64)
         for i, member in enumerate(self.members):
             scores = member.fit(enrolment, cohort).score(cohort.embeddings[rows])
-            self.means[i], self.deviations[i] = scores.mean(), max(float(scores.std()), 1e-6)
+            deviation = float(scores.std())
+            self.means[i], self.deviations[i] = scores.mean(), deviation if deviation > _CONSTANT else 1.0
         return self
 
     def score(self, embeddings: npt.NDArray[Any]) -> FloatArray:
@@ -44,7 +48,7 @@ class Fusion:
             (member.score(embeddings) - mean) / deviation
             for member, mean, deviation in zip(self.members, self.means, self.deviations, strict=True)
         ]
-        return np.mean(scores, axis=0, dtype=np.float32)
+        return np.asarray(np.mean(scores, axis=0), np.float32)
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """States of the members, their arrays under ``0/``, ``1/`` ..."""

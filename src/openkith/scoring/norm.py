@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openkith.scoring.base import (
+    SCORED_IN,
     Arrays,
     EmbeddingSet,
     FloatArray,
@@ -20,18 +21,18 @@ from openkith.scoring.base import (
     normalise,
 )
 
-__all__ = ["TOP_SHARE", "AsNorm", "as_norm", "cohort_statistics"]
+__all__ = ["TOP_SHARE", "AsNorm", "as_norm", "cohort_statistics", "to_half"]
 
 TOP_SHARE = 0.08  # of the cohort's rows: the most similar impostors
 MIN_TOP = 10
 ORIGINAL_SHARE = 0.4  # of a clip as recorded in its prototype; its degraded copies have the rest
-_BLOCK = 4096  # rows scored against the cohort at once
+_BLOCK = 1024  # rows scored against the cohort at once
 _FLOOR = 1e-3  # of a standard deviation of cosines
 
+Statistics = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
-def cohort_statistics(
-    embeddings: FloatArray, cohort: FloatArray, top_share: float = TOP_SHARE
-) -> tuple[FloatArray, FloatArray]:
+
+def cohort_statistics(embeddings: FloatArray, cohort: FloatArray, top_share: float = TOP_SHARE) -> Statistics:
     """Mean and standard deviation of each row's largest cosines with the cohort.
 
     Args:
@@ -43,13 +44,13 @@ def cohort_statistics(
         Two arrays (n,).
     """
     k = min(len(cohort), max(MIN_TOP, round(top_share * len(cohort))))
-    means, deviations = [], []
+    others = cohort.T.astype(SCORED_IN)
+    means, deviations = [np.zeros(0)], [np.zeros(0)]
     for first in range(0, len(embeddings), _BLOCK):
-        top = np.partition(embeddings[first : first + _BLOCK] @ cohort.T, len(cohort) - k, axis=1)[:, -k:]
+        cosines = embeddings[first : first + _BLOCK].astype(SCORED_IN) @ others
+        top = np.partition(cosines, len(cohort) - k, axis=1)[:, -k:]
         means.append(top.mean(axis=1))
         deviations.append(np.maximum(top.std(axis=1), _FLOOR))
-    if not means:
-        return np.zeros(0, np.float32), np.ones(0, np.float32)
     return np.concatenate(means), np.concatenate(deviations)
 
 
@@ -57,26 +58,32 @@ def as_norm(
     probes: FloatArray,
     prototypes: FloatArray,
     cohort: FloatArray,
-    prototype_statistics: tuple[FloatArray, FloatArray],
+    prototype_statistics: Statistics,
 ) -> FloatArray:
     """AS-norm of cosine scores: probes (p, d), prototypes (C, d), cohort (m, d), all unit length, to (p, C)."""
-    scores = probes @ prototypes.T
+    scores = probes.astype(SCORED_IN) @ prototypes.T.astype(SCORED_IN)
     mean, deviation = cohort_statistics(probes, cohort)
     model_mean, model_deviation = prototype_statistics
     by_probe = (scores - mean[:, None]) / deviation[:, None]
     return np.asarray(0.5 * (by_probe + (scores - model_mean) / model_deviation), np.float32)
 
 
+def to_half(x: FloatArray) -> FloatArray:
+    """Values rounded to half precision, in which a cohort is stored: a restored scorer scores as the fitted one."""
+    return x.astype(np.float16).astype(np.float32)
+
+
 class AsNorm:
     """Cosine to the mean of a person's clips and their copies, with AS-norm on the cohort."""
 
     name = "as-norm"
+    needs_cohort = True
     prototypes: FloatArray
     cohort: FloatArray
 
     def fit(self, enrolment: EmbeddingSet, cohort: EmbeddingSet | None = None) -> Self:
         """Average clips and copies of each person, and keep the cohort."""
-        self.cohort = normalise(need_cohort(cohort, self.name).embeddings)
+        self.cohort = to_half(normalise(need_cohort(cohort, self.name).embeddings))
         self.prototypes = normalise(class_means(enrolment, enrolment.embeddings, ORIGINAL_SHARE))
         self._statistics = cohort_statistics(self.prototypes, self.cohort)
         return self

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openkith.scoring.base import (
+    SCORED_IN,
     Arrays,
     EmbeddingSet,
     FloatArray,
@@ -21,7 +22,7 @@ from openkith.scoring.base import (
     need_cohort,
     normalise,
 )
-from openkith.scoring.norm import ORIGINAL_SHARE, as_norm, cohort_statistics
+from openkith.scoring.norm import ORIGINAL_SHARE, as_norm, cohort_statistics, to_half
 
 __all__ = ["SpeakerSpace", "WhitenedCosine"]
 
@@ -57,18 +58,21 @@ class SpeakerSpace:
 
         originals = enrolment.originals()
         people = class_means(originals, self._centre(originals.embeddings), 1.0)
-        self.shift = people.mean(axis=0) * np.float32(len(people) / (len(people) + SHIFT_PEOPLE))
+        shift = people.mean(axis=0) * len(people) / (len(people) + SHIFT_PEOPLE)
+        self.shift = shift.astype(np.float32)
         return self
 
     def transform(self, embeddings: npt.NDArray[Any]) -> FloatArray:
         """(n, d) to (n, d), unit length; each row alone."""
-        return normalise(normalise(self._centre(np.asarray(embeddings, np.float32))) @ self.whitener)
+        centred = normalise(self._centre(embeddings)).astype(SCORED_IN)
+        return normalise(centred @ self.whitener.astype(SCORED_IN))
 
-    def _centre(self, x: FloatArray) -> FloatArray:
-        logits = x @ self.weights + self.bias
+    def _centre(self, embeddings: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        x = embeddings.astype(SCORED_IN)
+        logits = x @ self.weights.astype(SCORED_IN) + self.bias
         posterior = np.exp(logits - logits.max(axis=1, keepdims=True))
         posterior /= posterior.sum(axis=1, keepdims=True)
-        return np.asarray(x - posterior @ self.means - self.shift, np.float32)
+        return np.asarray(x - posterior @ self.means.astype(SCORED_IN) - self.shift, np.float64)
 
     def arrays(self) -> Arrays:
         """What `from_arrays` needs."""
@@ -94,6 +98,7 @@ class WhitenedCosine:
     """Cosine to the class mean in `SpeakerSpace`, with AS-norm on the cohort."""
 
     name = "whitened"
+    needs_cohort = True
     space: SpeakerSpace
     prototypes: FloatArray
     cohort: FloatArray
@@ -102,7 +107,7 @@ class WhitenedCosine:
         """Learn the space, then average clips and copies of each person in it."""
         cohort = need_cohort(cohort, self.name)
         self.space = SpeakerSpace().fit(enrolment, cohort)
-        self.cohort = self.space.transform(cohort.embeddings)
+        self.cohort = to_half(self.space.transform(cohort.embeddings))
         self.prototypes = normalise(
             class_means(enrolment, self.space.transform(enrolment.embeddings), ORIGINAL_SHARE)
         )
@@ -115,7 +120,7 @@ class WhitenedCosine:
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """The space, prototypes, and the cohort in half precision."""
-        own = {"prototypes": self.prototypes, "cohort": self.cohort.astype(np.float16)}
+        own: Arrays = {"prototypes": self.prototypes, "cohort": self.cohort.astype(np.float16)}
         return {}, {**self.space.arrays(), **own}
 
     @classmethod
@@ -136,4 +141,4 @@ def _covariance(centred: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 def _shrunk(covariance: npt.NDArray[np.float64], shrinkage: float) -> npt.NDArray[np.float64]:
     dim = len(covariance)
     floor = max(np.trace(covariance) / dim, 1e-9)
-    return covariance + shrinkage * floor * np.eye(dim)
+    return np.asarray(covariance + shrinkage * floor * np.eye(dim), np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -9,14 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from openkith.config import from_dict
+from openkith.encoders.base import torch_threads
 from openkith.errors import ConfigError, NotEnoughDataError
-from openkith.scoring.base import Arrays, EmbeddingSet, FloatArray, need_cohort
+from openkith.scoring.base import SCORED_IN, Arrays, EmbeddingSet, FloatArray, need_cohort
 from openkith.scoring.whitening import SpeakerSpace
 
 __all__ = ["SpeakerRPL", "SpeakerRPLPlus", "TuneConfig"]
 
+TRAINING_THREADS = 1  # the matrices are small: two threads on two busy cores took three times as long
 _MIN_STEPS = 120
 _STEPS_PER_PERSON = 3
+_BLOCK = 1024  # probes scored at once
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,10 @@ class TuneConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give 1 or more")
         for name in ("temperature", "learning_rate"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give a number above 0")
         for name in ("unknown_weight", "weight"):
-            if not getattr(self, name) >= 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give 0 or more")
         if not 0 <= self.original_share <= 1:
             raise ConfigError(f"original_share is {self.original_share}; give a share from 0 to 1")
@@ -75,6 +79,7 @@ class SpeakerRPL:
     """
 
     name = "speaker-rpl"
+    needs_cohort = True
 
     def __init__(self, config: TuneConfig | None = None) -> None:
         self.config = config or TuneConfig(unknown_weight=0.0)
@@ -126,18 +131,19 @@ class SpeakerRPL:
         schedule = torch.optim.lr_scheduler.MultiStepLR(
             optimiser, [max(1, steps // 2), max(1, steps * 4 // 5)]
         )
-        for _ in range(steps):
-            rows = _draw(known_weights, members, config.batch, generator)
-            if config.unknown_weight:
-                others = _draw(unknown_weights, members, config.unknown_batch, generator)
-                adapted = adapter(torch.cat([known[rows], unknown[others]], dim=1))
-                value = loss(adapted[:, : config.batch], labels[rows], adapted[:, config.batch :])
-            else:
-                value = loss(adapter(known[rows]), labels[rows])
-            optimiser.zero_grad()
-            value.backward()
-            optimiser.step()
-            schedule.step()
+        with torch_threads(TRAINING_THREADS):
+            for _ in range(steps):
+                rows = _draw(known_weights, members, config.batch, generator)
+                if config.unknown_weight:
+                    others = _draw(unknown_weights, members, config.unknown_batch, generator)
+                    adapted = adapter(torch.cat([known[rows], unknown[others]], dim=1))
+                    value = loss(adapted[:, : config.batch], labels[rows], adapted[:, config.batch :])
+                else:
+                    value = loss(adapter(known[rows]), labels[rows])
+                optimiser.zero_grad()
+                value.backward()
+                optimiser.step()
+                schedule.step()
         self._weights = [weight.detach() for weight in adapter.weights]
         self._points = loss.points.detach()
         return self
@@ -148,11 +154,16 @@ class SpeakerRPL:
 
         from openkith.tuning.adapters import adapt
 
+        members, n_people = self._points.shape[:2]
+        scores = [np.zeros((0, n_people), np.float32)]
         with torch.inference_mode():
-            x = torch.from_numpy(self.space.transform(embeddings))
-            adapted = adapt(x.expand(len(self._points), *x.shape), self._weights)
-            scores = -(adapted @ self._points.mT).mean(0)
-        return np.asarray(scores.numpy(), np.float32)
+            weights, points = [weight.double() for weight in self._weights], self._points.mT.double()
+            for first in range(0, len(embeddings), _BLOCK):
+                space = self.space.transform(embeddings[first : first + _BLOCK])
+                x = torch.from_numpy(space.astype(SCORED_IN))
+                adapted = adapt(x.expand(members, *x.shape), weights)
+                scores.append(-(adapted @ points).mean(0).float().numpy())
+        return np.concatenate(scores)
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """The configuration, the space, the adapters' weights and the reciprocal points."""

@@ -1,0 +1,182 @@
+"""What tuning and calibrating found out: the method, what it is expected to cost, and what no threshold mends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from openkith.decision import RIVAL_SHARE
+from openkith.openset import AUTO, FALLBACK, HeldOutErrors, OpenSetModel
+from openkith.scoring.calibration import Calibration, HeldOutScores
+
+__all__ = ["CalibrationReport", "Finding", "TuneReport", "find_problems", "limits", "why"]
+
+CONFUSED_SHARE = 0.25  # of two people's held-out clips that could pass for the other one's
+CONFUSED_QUANTILE = (
+    0.998  # of the cohort's scores; above it a half of an only clip could pass for another person's
+)
+ODD_LLR = 0.0  # a held-out clip below it is more like a stranger than like the person
+ODD_MARGIN = 3.0  # nats by which a held-out clip is more like another person
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about the enrolled people that no threshold mends.
+
+    Attributes:
+        kind: "alike" (two people cannot be told apart well) or "odd-clip" (a clip disagrees with its person's others).
+        names: The people.
+        clip: The gallery's number of the clip, for "odd-clip".
+        text: The finding in words.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    clip: int | None
+    text: str
+
+
+@dataclass(frozen=True)
+class TuneReport:
+    """What tuning gave.
+
+    Attributes:
+        method: The method in use from now on.
+        asked: The method that was asked for.
+        errors: Held-out error rates of every method that was tried.
+        kept: Why this method, in words.
+        calibration: Thresholds, and what they are expected to cost.
+        findings: People too alike, and clips that disagree.
+    """
+
+    method: str
+    asked: str
+    errors: dict[str, HeldOutErrors]
+    kept: str
+    calibration: Calibration
+    findings: tuple[Finding, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON: a rate that is not defined is None."""
+        errors = {
+            name: {key: None if math.isnan(rate) else rate for key, rate in asdict(rates).items()}
+            for name, rates in self.errors.items()
+        }
+        return {**asdict(self), "errors": errors}
+
+
+@dataclass(frozen=True)
+class CalibrationReport:
+    """What calibrating gave.
+
+    Attributes:
+        method: The back end that is calibrated.
+        calibration: Thresholds, and what they are expected to cost.
+        basis: How each person was held out, by name: "clips", "crops", "cohort" or "none" (see `HeldOutScores`).
+        notes: What limits the numbers, in words.
+        findings: People too alike, and clips that disagree.
+    """
+
+    method: str
+    calibration: Calibration
+    basis: dict[str, str]
+    notes: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def why(model: OpenSetModel) -> str:
+    """Why the method in use is in use."""
+    rates = ", ".join(f"{name} {errors.mean:.1%}" for name, errors in model.errors.items())
+    if model.asked != AUTO:
+        return f"{model.method}, as asked; held-out errors: {rates}"
+    if len(model.errors) == 1:
+        return (
+            f"{model.method}: without a cohort for this encoder there is nothing to tune with (--unknown DIR)"
+        )
+    if model.method == FALLBACK:
+        return f"cosine with AS-norm stays: the tuned head was no better on held-out clips ({rates})"
+    return f"the tuned head wins on held-out clips ({rates})"
+
+
+def limits(calibration: Calibration, names: Sequence[str]) -> list[str]:
+    """What limits the numbers of a calibration, a sentence each."""
+    notes = []
+    if calibration.extrapolated:
+        rate = min(calibration.far, calibration.verify_far)
+        notes.append(
+            f"{calibration.unknown_clips} clips of other people cannot show a rate of {rate:.2%}: the threshold is "
+            "extrapolated from the tail of their scores; give more with --background DIR"
+        )
+    for basis, text in (
+        ("crops", "calibrated from two halves of the only clip; a second clip makes it honest"),
+        ("cohort", "one short clip: calibrated from how other people's clips vary; record a second one"),
+        (
+            "none",
+            "one short clip, and nothing to calibrate it from: the rates are a guess; record a second one",
+        ),
+    ):
+        people = [name for name, kind in zip(names, calibration.basis, strict=True) if kind == basis]
+        if people:
+            notes.append(f"{', '.join(people)}: {text}")
+    return notes
+
+
+def find_problems(
+    held_out: HeldOutScores, calibration: Calibration, names: Sequence[str], clip_ids: Sequence[int]
+) -> tuple[Finding, ...]:
+    """People too close to be told apart, and clips that disagree with the person's others.
+
+    Both are judged on clips as recorded that were scored without having been learned from.
+
+    Args:
+        held_out: Scores of held-out clips.
+        calibration: Of these scores.
+        names: The C people.
+        clip_ids: The gallery's number of each enrolment clip, which ``held_out.clips`` is an index into.
+    """
+    rows = np.flatnonzero(~held_out.copies)
+    labels, scores = held_out.labels[rows], held_out.known[rows]
+    llrs = calibration.llr(scores)
+    own = llrs[np.arange(len(rows)), labels]
+    by_clips = np.array([basis == "clips" for basis in held_out.basis])[labels]
+
+    # Too close to call, as a decision would say; and not merely unlike both, as a stranger's clip is.
+    passes = (llrs > own[:, None] + np.log(RIVAL_SHARE)) & (llrs >= ODD_LLR)
+    if len(held_out.unknown) and not by_clips.all():
+        # Two halves of one recording are more like each other than two recordings of one person ever are.
+        passes[~by_clips] |= scores[~by_clips] >= np.quantile(held_out.unknown, CONFUSED_QUANTILE, axis=0)
+    counts = np.zeros((len(names), len(names)))
+    np.add.at(counts, labels, passes)
+    clips = np.bincount(labels, minlength=len(names))
+    shares = (counts + counts.T) / np.maximum(clips[:, None] + clips, 1)
+    alike = shares > CONFUSED_SHARE
+    findings = []
+    for a, b in np.argwhere(np.triu(alike, 1)).tolist():
+        text = (
+            f"{names[a]} and {names[b]} sound too alike to be told apart surely: {shares[a, b]:.0%} of their clips "
+            "could pass for the other one's"
+        )
+        findings.append(Finding("alike", (names[a], names[b]), None, text))
+    others = np.where(alike[labels], -np.inf, llrs)
+    others[np.arange(len(rows)), labels] = -np.inf
+    nearest = others.max(axis=1)
+    odd = by_clips & ((own < ODD_LLR) | (nearest > own + ODD_MARGIN))
+    for row in np.flatnonzero(odd).tolist():
+        name, clip = names[labels[row]], int(clip_ids[held_out.clips[rows[row]]])
+        hint = (
+            f" but like {names[int(np.argmax(others[row]))]}" if nearest[row] > max(own[row], ODD_LLR) else ""
+        )
+        text = (
+            f"clip {clip} of {name} does not sound like the others{hint}: listen to it, and if it is not {name}: "
+            f"kith drop-clip {name} {clip}"
+        )
+        findings.append(Finding("odd-clip", (name,), clip, text))
+    return tuple(findings)

@@ -1,0 +1,106 @@
+"""Sets of embeddings: weights and means by hand, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from openkith.errors import InputError, NotEnoughDataError
+from openkith.scoring import EmbeddingSet
+from openkith.scoring.base import check_embeddings, class_means, need_cohort, normalise
+
+
+def small_set() -> EmbeddingSet:
+    """Clip 0 with two copies and clip 2 alone are speaker 0's; clip 5, of which there are only copies, speaker 1's."""
+    return EmbeddingSet(
+        np.array([[1, 0], [0, 1], [0, 3], [5, 5], [2, 0], [0, 4]], np.float32),
+        np.array([0, 0, 0, 0, 1, 1]),
+        np.array([0, 0, 0, 2, 5, 5]),
+        np.array([0, 1, 2, 0, 1, 2]),
+        np.array([False, True, True, False, True, True]),
+    )
+
+
+def test_normalise() -> None:
+    x = np.array([[3.0, 4.0], [0.0, 0.0], [0.0, -2.0]])
+    unit = normalise(x)
+    assert unit.dtype == np.float32
+    np.testing.assert_allclose(unit, [[0.6, 0.8], [0, 0], [0, -1]], rtol=1e-6)
+    np.testing.assert_allclose(normalise(np.stack([x, 7 * x])), [unit, unit], rtol=1e-6)
+
+
+def test_plain() -> None:
+    items = EmbeddingSet.plain(np.array([[1, 2], [3, 4]]), np.array([1, 0]))
+    assert items.embeddings.dtype == np.float32
+    assert items.labels.tolist() == [1, 0]
+    assert items.clips.tolist() == [0, 1]
+    assert not items.copies.any()
+    assert not items.groups.any()
+    assert (len(items), items.n_speakers, items.n_clips) == (2, 2, 2)
+
+
+def test_weights_by_hand() -> None:
+    items = small_set()
+    np.testing.assert_allclose(items.weights(0.4), [0.4, 0.3, 0.3, 1.0, 0.3, 0.3])
+    np.testing.assert_allclose(items.weights(1.0), [1, 0, 0, 1, 0, 0])
+
+
+def test_class_means_by_hand() -> None:
+    items = small_set()
+    first = (0.4 * np.array([1, 0]) + 0.3 * np.array([0, 1]) + 0.3 * np.array([0, 3]) + np.array([5, 5])) / 2
+    means = class_means(items, items.embeddings, 0.4)
+    assert means.dtype == np.float32
+    np.testing.assert_allclose(means, [first, [1, 2]], rtol=1e-6)
+
+
+def test_originals_and_select() -> None:
+    items = small_set()
+    assert items.originals().clips.tolist() == [0, 2]
+    chosen = items.select(np.array([5, 0]))
+    assert chosen.labels.tolist() == [1, 0]
+    assert chosen.groups.tolist() == [2, 0]
+    assert chosen.copies.tolist() == [True, False]
+    assert (items.n_speakers, items.n_clips) == (2, 3)
+
+
+def test_concatenate_keeps_parts_apart() -> None:
+    items = small_set()
+    both = EmbeddingSet.concatenate([items, items.select(np.zeros(6, bool)), items, items])
+    assert len(both) == 18
+    assert both.n_speakers == 6
+    assert both.n_clips == 9
+    np.testing.assert_array_equal(both.embeddings[6:12], items.embeddings)
+    np.testing.assert_allclose(both.weights(0.4), np.tile(items.weights(0.4), 3))
+
+
+@pytest.mark.parametrize("parts", [[], [small_set().select(np.zeros(6, bool))]])
+def test_concatenate_nothing(parts: list[EmbeddingSet]) -> None:
+    with pytest.raises(NotEnoughDataError, match="no embeddings at all"):
+        EmbeddingSet.concatenate(parts)
+
+
+def test_need_cohort() -> None:
+    items = small_set()
+    assert need_cohort(items, "x") is items
+    with pytest.raises(
+        NotEnoughDataError, match=r"as-norm needs clips of other people, and there are none .*--unknown"
+    ):
+        need_cohort(None, "as-norm")
+    with pytest.raises(NotEnoughDataError, match="too few"):
+        need_cohort(items.select(items.clips == 0), "as-norm")
+
+
+def test_check_embeddings() -> None:
+    good = np.ones((3, 4))
+    check_embeddings(good, "probes")
+    check_embeddings(good, "probes", 4)
+    check_embeddings(good[:0], "probes", 4)
+    with pytest.raises(InputError, match=r"probes: embeddings of shape \(3, 4\); give \(n, 5\)"):
+        check_embeddings(good, "probes", 5)
+    with pytest.raises(InputError, match=r"\(4,\); give \(n, d\)"):
+        check_embeddings(good[0], "probes")
+    for value in (np.nan, np.inf, -np.inf):
+        bad = good.copy()
+        bad[1, 2] = value
+        with pytest.raises(InputError, match="cohort: row 1 has NaN or infinite values"):
+            check_embeddings(bad, "cohort", 4)

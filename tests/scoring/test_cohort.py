@@ -1,0 +1,127 @@
+"""Cohort files, the one that ships, and which labels may be one voice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from openkith.encoders.ge2e import GE2E
+from openkith.errors import InputError
+from openkith.scoring import EmbeddingSet, cohort, load_cohort, save_cohort, shipped_cohort
+from openkith.scoring.cohort import SAME_VOICE, voice_groups
+
+Voices = Callable[..., EmbeddingSet]
+
+
+@pytest.fixture
+def shipped() -> Path:
+    return Path(str(resources.files("openkith.scoring") / "cohorts" / "ge2e.safetensors"))
+
+
+def test_saved_and_loaded(voices: Voices, tmp_path: Path) -> None:
+    people = voices(4, 3, copies=2)
+    many = EmbeddingSet(
+        people.embeddings, people.labels + 40_000, people.clips + 70_000, people.groups, people.copies
+    )
+    save_cohort(tmp_path / "c.safetensors", many, "enc/1", "made up")
+    loaded, fingerprint = load_cohort(tmp_path / "c.safetensors")
+    assert fingerprint == "enc/1"
+    np.testing.assert_array_equal(loaded.embeddings, people.embeddings.astype(np.float16))
+    for name in ("labels", "clips", "groups", "copies"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(many, name))
+        assert getattr(loaded, name).dtype == getattr(people, name).dtype
+    with safe_open(tmp_path / "c.safetensors", "numpy") as file:
+        assert file.metadata()["source"] == "made up"
+        assert file.get_tensor("embeddings").dtype == np.float16
+
+
+def test_not_a_cohort(voices: Voices, tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    with pytest.raises(InputError, match=r"c\.safetensors: not a cohort file .*build_cohort"):
+        load_cohort(path)
+    path.write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00notjson!")
+    with pytest.raises(InputError, match="not a cohort file"):
+        load_cohort(path)
+    whole = voices(2, 2)
+    save_cohort(path, whole, "enc/1", "")
+    content = path.read_bytes()
+    path.write_bytes(content[:-20])
+    with pytest.raises(InputError, match="not a cohort file"):
+        load_cohort(path)
+    save_file({"embeddings": whole.embeddings}, path, metadata={"encoder": "enc/1"})
+    with pytest.raises(InputError, match="labels"):
+        load_cohort(path)
+    arrays = {
+        name: np.ascontiguousarray(getattr(whole, name)).astype(np.float32)
+        for name in ("embeddings", "labels", "clips", "groups", "copies")
+    }
+    save_file(arrays, path)
+    with pytest.raises(InputError, match="encoder"):
+        load_cohort(path)
+    save_file({**arrays, "labels": arrays["labels"][:-1]}, path, metadata={"encoder": "enc/1"})
+    with pytest.raises(InputError, match="different lengths"):
+        load_cohort(path)
+
+
+def test_the_shipped_cohort(shipped: Path) -> None:
+    assert shipped.stat().st_size < 2_000_000
+    with safe_open(shipped, "numpy") as file:
+        assert file.get_tensor("embeddings").dtype == np.float16
+        assert "CC BY 4.0" in file.metadata()["source"]
+    people, fingerprint = load_cohort(shipped)
+    assert people.n_speakers == 63
+    assert people.embeddings.shape == (len(people), 256)
+    np.testing.assert_allclose(np.linalg.norm(people.embeddings, axis=1), 1, atol=1e-3)
+    assert np.median([len(np.unique(people.clips[people.labels == label])) for label in range(63)]) >= 2
+    assert len(np.unique(people.groups)) > 2
+    assert not people.groups[~people.copies].any()
+    again = shipped_cohort(fingerprint)
+    assert again is not None
+    np.testing.assert_array_equal(again.embeddings, people.embeddings)
+
+
+def test_the_shipped_cohort_is_of_the_default_encoder(ge2e: GE2E) -> None:
+    people = shipped_cohort(ge2e.fingerprint)
+    assert people is not None
+    assert people.embeddings.shape[1] == ge2e.dim
+
+
+def test_no_cohort_for_another_encoder() -> None:
+    assert shipped_cohort("another/encoder") is None
+
+
+def test_labels_of_one_voice_are_one_group(voices: Voices) -> None:
+    people = voices(6, 3, dim=32, spread=0.2)
+    assert len(np.unique(voice_groups(people))) == 6
+    labels = people.labels.copy()
+    labels[people.clips == 2] = 7  # the third clip of speaker 0 under another name
+    twice = EmbeddingSet(people.embeddings, labels, people.clips, people.groups, people.copies)
+    groups = voice_groups(twice)
+    assert len(np.unique(groups)) == 6
+    assert len(np.unique(groups[people.labels == 0])) == 1
+    for label in np.unique(labels):
+        assert len(np.unique(groups[labels == label])) == 1
+
+
+@pytest.mark.parametrize("block", [1, 2, 1024])
+def test_alike_is_passed_on(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """0 is like 1, 1 is like 2, 0 is not like 2: one group; the fourth is nobody's like; copies are not asked."""
+    monkeypatch.setattr(cohort, "_BLOCK", block)
+    angles = np.deg2rad([0, 30, 60, 150, 150])
+    assert np.cos(angles[1]) > SAME_VOICE > np.cos(angles[2])
+    people = EmbeddingSet(
+        np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32),
+        np.array([5, 3, 8, 4, 5]),
+        np.array([0, 1, 2, 3, 0]),
+        np.array([0, 0, 0, 0, 1]),
+        np.array([False, False, False, False, True]),
+    )
+    groups = voice_groups(people)
+    assert groups[0] == groups[1] == groups[2] == groups[4]
+    assert groups[3] != groups[0]
