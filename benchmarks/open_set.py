@@ -56,7 +56,9 @@ def main() -> int:
         if "auto" in means:
             ratios = [auto / max(cosine, 1e-9) for auto, cosine in zip(means["auto"], best, strict=True)]
             readme = "/".join(map(str, reference.get(path.stem, ())))
-            print(f"{path.stem:11} ratio EER {ratios[0]:.2f}, det.EER {ratios[1]:.2f}; README cosine {readme}")
+            print(
+                f"{path.stem:11} ratio EER {ratios[0]:.2f}, det.EER {ratios[1]:.2f}; README cosine {readme}"
+            )
             worse |= means["auto"][0] > means["cosine"][0] + TOLERANCE
     return int(worse)
 

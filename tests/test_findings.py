@@ -76,6 +76,18 @@ def test_a_clip_of_a_stranger_is_odd_and_nobody_is_alike() -> None:
     )
 
 
+def test_two_clips_of_a_stranger_make_nobody_alike() -> None:
+    known = list(GOOD)
+    known[4] = known[5] = [-3.0, -4.0, -2.0]
+    assert found(known) == [("odd-clip", ("bob",))] * 2
+
+
+def test_a_clip_like_ones_twin_is_not_odd() -> None:
+    known = list(GOOD)
+    known[0], known[3], known[4] = [5.0, 5.0, -3.0], [5.0, 5.0, -3.0], [9.0, 5.0, -3.0]
+    assert found(known) == [("alike", ("ann", "bob"))]
+
+
 @pytest.mark.parametrize("own", [-2.0, 1.0])  # also where it is a little like the person
 def test_a_clip_of_another_person_is_said_to_be_theirs(own: float) -> None:
     known = list(GOOD)

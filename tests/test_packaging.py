@@ -75,7 +75,9 @@ def imports() -> set[tuple[str, str, bool]]:
     for path in SOURCE.rglob("*.py"):
         for module, early in third_party_imports(path):
             if module not in owners:  # an extra that is not installed
-                owners[module] = {"av": ["av"], "parselmouth": ["praat-parselmouth"], "psycopg": ["psycopg"]}[module]
+                owners[module] = {"av": ["av"], "parselmouth": ["praat-parselmouth"], "psycopg": ["psycopg"]}[
+                    module
+                ]
             for owner in owners[module]:
                 found.add((canonicalize_name(owner), str(path.relative_to(SOURCE)), early))
     return found

@@ -288,7 +288,7 @@ def test_a_tuned_head_is_used_by_every_process(home: Recognizer, path: Path) -> 
     assert (decision.method, decision.name) == ("whitened", "ann")
     assert decision.reason == "ann's voice, from 1.7 s of speech"
     assert decision.score != pytest.approx(as_norm.score, abs=0.01)
-    assert decision.threshold == pytest.approx(report.calibration.threshold, abs=1e-5)
+    assert home.calibrate().calibration == report.calibration  # what was told is what is used
     assert home.identify(voice("stranger", 5)).status == "unknown"
     with Recognizer(path, FakeEncoder()) as other:
         assert same_decision(other.identify(voice("ann", 5)), decision)
@@ -608,6 +608,12 @@ def test_tuning_keeps_the_rates(home: Recognizer) -> None:
     assert (calibration.far, calibration.verify_far, calibration.unknown_prior) == (0.03, 0.02, 0.7)
 
 
+def test_a_rate_that_is_not_given_stays(home: Recognizer) -> None:
+    home.calibrate(0.03, verify_far=0.02, unknown_prior=0.7)
+    calibration = home.calibrate(0.04).calibration
+    assert (calibration.far, calibration.verify_far, calibration.unknown_prior) == (0.04, 0.02, 0.7)
+
+
 @pytest.mark.parametrize("tuned", [False, True])
 def test_background_changes_the_threshold(home: Recognizer, tmp_path: Path, tuned: bool) -> None:
     if tuned:
@@ -765,6 +771,15 @@ def test_a_very_short_clip_is_answered(home: Recognizer) -> None:
         assert decision.speech_seconds == pytest.approx(0.15)
         assert sum(decision.probabilities.values()) == pytest.approx(1.0)
     assert home.verify("ann", voice("ann", 5, seconds=0.15)).speech_seconds == pytest.approx(0.15)
+
+
+def test_silence_around_a_probe_is_cut(home: Recognizer) -> None:
+    probe = voice("ann", 5)
+    silence = np.zeros(16000, np.float32)
+    padded = replace(probe, samples=np.concatenate([silence, probe.samples, silence]))
+    decision, plain = home.identify(padded), home.identify(probe)
+    assert decision.speech_seconds == pytest.approx(1.7, abs=0.3)
+    assert decision.score == pytest.approx(plain.score, abs=0.5)
 
 
 @pytest.mark.parametrize("samples", [np.zeros(16000), np.ones(800) * 0.1])

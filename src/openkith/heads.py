@@ -13,6 +13,7 @@ from openkith.errors import GalleryError, KithError
 from openkith.openset import HeldOutErrors, OpenSetModel, restore_scorer
 from openkith.scoring.base import Arrays, EmbeddingSet, FloatArray
 from openkith.scoring.calibration import Calibration, HeldOutScores
+from openkith.scoring.holdout import ORIGINAL_SHARE
 
 __all__ = ["add_strangers", "pack_model", "unpack_model"]
 
@@ -113,6 +114,6 @@ def add_strangers(model: OpenSetModel, strangers: EmbeddingSet, **settings: Any)
         held_out,
         unknown=np.concatenate([held_out.unknown, model.scorer.score(strangers.embeddings)]),
         unknown_clips=np.concatenate([held_out.unknown_clips, strangers.clips + first]),
-        unknown_weights=np.concatenate([held_out.unknown_weights, strangers.weights(0.5)]),
+        unknown_weights=np.concatenate([held_out.unknown_weights, strangers.weights(ORIGINAL_SHARE)]),
     )
     return replace(model, held_out=more, calibration=Calibration.fit(more, **settings))

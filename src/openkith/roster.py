@@ -16,6 +16,7 @@ from openkith.gallery import AuditEntry, Clip, Gallery, Person, StoredHead
 from openkith.heads import unpack_model
 from openkith.openset import BASELINE, FALLBACK, OpenSetModel, fit_open_set
 from openkith.scoring import EmbeddingSet, shipped_cohort
+from openkith.scoring.holdout import enough_voices
 
 __all__ = ["CALIBRATION", "Roster", "Snapshot", "check_encoder", "joined", "take_snapshot", "version_of"]
 
@@ -143,7 +144,7 @@ class Roster:
             return cls(snapshot.version, snapshot.names, tuple(head.config["clips"]), model, "")
         enrolment, halves = snapshot.enrolment()
         cohort = joined(snapshot.others())
-        method = BASELINE if cohort is None or cohort.n_clips < 2 else FALLBACK
+        method = FALLBACK if enough_voices(cohort) else BASELINE
         model = fit_open_set(method, enrolment, cohort, halves=halves, **snapshot.settings)
         ids = tuple(clip.id for clip in snapshot.clips)
         return cls(snapshot.version, snapshot.names, ids, model, NOT_TUNED if head is None else STALE)

@@ -28,8 +28,7 @@ class Cosine:
 
     def fit(self, enrolment: EmbeddingSet, cohort: EmbeddingSet | None = None) -> Self:  # noqa: ARG002
         """Average the clips of each person."""
-        originals = enrolment.originals()
-        self.prototypes = normalise(class_means(originals, originals.embeddings, 1.0))
+        self.prototypes = normalise(class_means(enrolment, enrolment.embeddings, 1.0))
         return self
 
     def score(self, embeddings: npt.NDArray[Any]) -> FloatArray:
