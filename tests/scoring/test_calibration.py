@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from openkith.errors import ConfigError, NotEnoughDataError
-from openkith.scoring import Calibration, HeldOutScores
+from openkith.scoring import Calibration, HeldOutScores, calibration
 from openkith.scoring.calibration import _threshold, check_rates, fit_line
 
 
@@ -386,3 +386,12 @@ class TestFit:
             dataclasses.asdict(scores).keys()
         )
         assert "basis" not in scores.arrays()
+
+
+def test_the_line_of_a_million_non_targets_is_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    targets, nontargets = rng.normal(3, 1, 500), rng.normal(0, 1, 40_000)
+    trials = (targets, np.ones(500), nontargets, np.ones(40_000))
+    whole = fit_line(*trials)
+    monkeypatch.setattr(calibration, "_MAX_NONTARGETS", 4000)
+    assert fit_line(*trials) == pytest.approx(whole, rel=0.05)

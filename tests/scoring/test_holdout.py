@@ -248,3 +248,25 @@ class TestHoldOut:
         assert held.basis == ("none", "clips", "clips")
         assert set(held.labels.tolist()) == {1, 2}
         assert not len(held.pseudo)
+
+
+def test_many_people_keep_every_clip_and_fewer_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    n_people, n_clips, n_copies = 4, 3, 6
+    rows = n_people * n_clips * (1 + n_copies)
+    clips = np.repeat(np.arange(n_people * n_clips), 1 + n_copies)
+    copies = np.tile(np.arange(1 + n_copies) > 0, n_people * n_clips)
+    people = EmbeddingSet(
+        rng.normal(size=(rows, 8)).astype(np.float32),
+        clips // n_clips,
+        clips,
+        np.zeros(rows, np.int64),
+        copies,
+    )
+    every = hold_out(Cosine, people, None)
+    monkeypatch.setattr(holdout, "MAX_PROBE_ROWS", rows // 3)
+    fewer = hold_out(Cosine, people, None)
+    assert len(every.known) == rows
+    assert (~fewer.copies).sum() == n_people * n_clips
+    assert 0 < fewer.copies.sum() <= copies.sum() / 3
+    assert np.bincount(fewer.clips, fewer.known_weights) == pytest.approx(1.0)

@@ -14,6 +14,7 @@ Exit codes: 0 done, 1 the answer is no, 2 bad input. Heavy packages are imported
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -131,6 +132,8 @@ def _options(
 
 def main() -> None:
     """Entry point of ``kith``."""
+    # Before torch is imported: a thread that waits spinning takes the core of one that works, on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if hasattr(sys.stdout, "reconfigure"):  # a name that the terminal's encoding lacks is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
     app(prog_name="kith")

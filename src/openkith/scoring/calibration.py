@@ -23,6 +23,7 @@ Floats = npt.NDArray[np.floating[Any]]
 DEFAULT_FAR = 0.01
 DEFAULT_UNKNOWN_PRIOR = 0.5
 _RIDGE = 0.1  # on the slope for standardised scores, in clips: few clips give a cautious slope
+_MAX_NONTARGETS = 200_000  # that the line is fitted to
 _MIN_SLOPE = 1e-3
 _ROUNDING = 1e-9  # of a sum of weights, relative
 _CONSTANT = 1e-6  # standard deviation below which scores are all the same
@@ -253,10 +254,13 @@ def fit_line(
 
     Logistic regression with both classes at half the weight, so that the log odds are the log-likelihood ratio; a
     small ridge on the slope keeps it finite where the classes do not overlap. The weight of the data is the number
-    of independent target clips.
+    of independent target clips. Of a million non-targets an even part is enough.
     """
     from sklearn.linear_model import LogisticRegression
 
+    if len(nontargets) > _MAX_NONTARGETS:
+        part = np.linspace(0, len(nontargets) - 1, _MAX_NONTARGETS).round().astype(np.int64)
+        nontargets, nontarget_weights = nontargets[part], nontarget_weights[part]
     scores = np.concatenate([targets, nontargets]).astype(np.float64)
     centre, scale = float(scores.mean()), float(scores.std())
     if scale < _CONSTANT:

@@ -16,6 +16,7 @@ from openkith.scoring.cohort import voice_groups
 __all__ = ["FOLDS", "ORIGINAL_SHARE", "enough_voices", "hold_out", "voices"]
 
 FOLDS = 3
+MAX_PROBE_ROWS = 6000  # enrolment rows of all folds; with more people than that allows, copies are left out
 ORIGINAL_SHARE = 0.5  # of a clip as recorded in the weight of its held-out rows; its copies have the rest
 _PSEUDO_PEOPLE = 20  # cohort speakers that stand in for people with a single short clip
 
@@ -51,6 +52,7 @@ def hold_out(
     rows_unknown: list[EmbeddingSet] = []
     for fold in range(folds):
         train, probes = _split(enrolment, halves, basis, fold_of_row, fold)
+        probes = _thinned(probes, -(-len(enrolment) // MAX_PROBE_ROWS))
         others = cohort.select(cohort_fold != fold) if cohort is not None and learns else None
         strangers = cohort.select(cohort_fold == fold) if cohort is not None else None
         if not len(probes) and (strangers is None or not len(strangers)):
@@ -113,6 +115,11 @@ def _weights(parts: Sequence[EmbeddingSet]) -> npt.NDArray[np.float64]:
 def _per_clip(weights: npt.NDArray[np.float64], clips: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Weights that sum to one per clip, also where its two halves were probes."""
     return weights / np.bincount(clips, weights)[clips] if len(clips) else weights
+
+
+def _thinned(probes: EmbeddingSet, step: int) -> EmbeddingSet:
+    """Every clip as recorded, and one in ``step`` of the copies."""
+    return probes.select(~probes.copies | (np.cumsum(probes.copies) % step == 0)) if step > 1 else probes
 
 
 def _column(parts: Sequence[EmbeddingSet], name: str) -> npt.NDArray[Any]:
