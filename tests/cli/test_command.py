@@ -158,7 +158,8 @@ def test_interrupt(kith: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_interrupt_of_a_process(tmp_path: Path, tree: Path) -> None:
     """A real signal, as late as the imports are done."""
     code = "import sys; sys.argv = ['kith', 'evaluate', sys.argv[1]]; from openkith.cli import main; "
-    code += "import openkith.evaluation as e, signal, os; "
+    # A shell starts background jobs with the signal ignored, and children inherit that.
+    code += "import openkith.evaluation as e, signal, os; signal.signal(signal.SIGINT, signal.default_int_handler); "
     code += "e.evaluate = lambda *a, **k: os.kill(os.getpid(), signal.SIGINT); "
     code += "import openkith.encoders as n; n.load_encoder = lambda *a, **k: None; main()"
     done = subprocess.run(
