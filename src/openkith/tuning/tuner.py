@@ -17,7 +17,7 @@ from openkith.scoring.whitening import SpeakerSpace
 
 __all__ = ["SpeakerRPL", "SpeakerRPLPlus", "TuneConfig"]
 
-TRAINING_THREADS = 1  # the matrices are small: two threads on two busy cores took three times as long
+TRAINING_THREADS = 1  # the matrices are small: on a busy machine more threads wait for one another
 _MIN_STEPS = 120
 _STEPS_PER_PERSON = 3
 _BLOCK = 1024  # probes scored at once
