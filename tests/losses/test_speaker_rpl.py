@@ -275,3 +275,118 @@ def test_the_example_runs() -> None:
     results = doctest.testmod(speaker_rpl, extraglobs={"torch": torch})
     assert results.attempted >= 3
     assert results.failed == 0
+
+
+def released_by_definition(
+    x: NDArray[Any],
+    y: NDArray[Any],
+    u: NDArray[Any] | None,
+    points: NDArray[Any],
+    second: NDArray[Any],
+    radius: float,
+    *,
+    weight: float,
+    temperature: float,
+    unknown_weight: float,
+) -> float:
+    """METHODS, section 1, "the released objective"; ``second`` is Q."""
+
+    def classify(products: NDArray[Any]) -> float:
+        z = -products / temperature
+        return float(np.mean(np.log(np.exp(z).sum(1)) - z[range(len(y)), y]))
+
+    square = ((x - points[y]) ** 2).mean(1)
+    total = classify(x @ points.T) + classify(x @ second.T)
+    total += weight * np.maximum(0.0, 1.0 - (radius - square)).mean()
+    total += weight * ((x - points[y]) ** 2).mean() / 2
+    if u is not None:
+        far = np.exp(((u[:, None] - points[None]) ** 2).sum(2) / x.shape[1])
+        p = far / far.sum(1, keepdims=True)
+        total += unknown_weight * math.exp((p * np.log(p)).sum(1).mean())
+    return float(total)
+
+
+def test_released_by_hand() -> None:
+    """As on two numbers above, with P = (1, -1), Q = (-2, 0), R = 2 and x = -1 of the first.
+
+    Products with P (-1, 1): log(1 + e^-2). Hinge 1 - (2 - 4) = 3. Products with Q (2, 0): own logit -2, the
+    other 0: log(1 + e^2). Pull to P: 4 / 2. The unknown 2 is 1 and 9 from P: p = (1, e^8) / (1 + e^8).
+    """
+    loss = SpeakerRPLLoss(2, 1, weight=5.0, unknown_weight=0.01, variant="released").double()
+    with torch.no_grad():
+        loss.points.copy_(torch.tensor([[1.0], [-1.0]]))
+        loss.centres.copy_(torch.tensor([[-2.0], [0.0]]))
+        loss.radius.fill_(2.0)
+    x, y = torch.tensor([[-1.0]], dtype=torch.float64), torch.tensor([0])
+    known = math.log(1 + math.exp(-2)) + 5 * 3 + math.log(1 + math.exp(2)) + 5 * 2
+    assert loss(x, y).item() == pytest.approx(known, abs=1e-12)
+    p = math.exp(8) / (1 + math.exp(8))
+    crowd = math.exp(p * math.log(p) + (1 - p) * math.log(1 - p))
+    assert loss(x, y, torch.full((1, 1), 2.0).double()).item() == pytest.approx(
+        known + 0.01 * crowd, abs=1e-12
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"weight": 5.0, "temperature": 1.0, "unknown_weight": 0.01},
+        {"weight": 0.7, "temperature": 0.3, "unknown_weight": 2.0},
+    ],
+)
+@pytest.mark.parametrize("spread", [1.0, 10.0])
+def test_released_by_definition(dtype: torch.dtype, options: dict[str, float], spread: float) -> None:
+    """To 1e-6 for given points, radius and batch: 16 known and 48 unknown, 10 speakers, as released for HiMia."""
+    loss = make(10, 32, spread=spread, variant="released", **options).to(dtype)
+    x, y, u = (tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in batch(16, 32, 10, 48))
+    for unknown in (None, u):
+        expected = released_by_definition(
+            x.double().numpy(),
+            y.numpy(),
+            None if unknown is None else unknown.double().numpy(),
+            loss.points.detach().double().numpy(),
+            loss.centres.detach().double().numpy(),
+            loss.radius.item(),
+            **options,
+        )
+        assert loss(x, y, unknown).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_released_hinge_is_averaged_over_samples_not_their_distance() -> None:
+    """Squares 0 and 4 from the point, R = 2: hinges 0 and 3, mean 1.5; of the mean square it would be 1."""
+    loss = SpeakerRPLLoss(1, 1, weight=1.0, variant="released").double()
+    with torch.no_grad():
+        loss.points.zero_()
+        loss.radius.fill_(2.0)
+    x, y = torch.tensor([[0.0], [2.0]], dtype=torch.float64), torch.tensor([0, 0])
+    assert loss(x, y).item() == pytest.approx(1.5 + 1.0, abs=1e-12)  # and the pull, 4 / 2 / 2
+
+
+def test_the_variants_differ_and_share_their_logits() -> None:
+    (x, y, u), ours, released = batch(), make(), make(variant="released")
+    assert torch.equal(ours.logits(x), released.logits(x))
+    assert torch.equal(ours.scores(x), ours.logits(x))
+    assert abs((ours(x, y, u) - released(x, y, u)).item()) > 0.1
+
+
+def test_proxies_are_points_then_centres() -> None:
+    loss = make(members=2)
+    assert torch.equal(loss.proxies(), torch.cat([loss.points, loss.centres], -2))
+    assert loss.proxies().shape == (2, 6, 4)
+
+
+def test_a_background_competes_in_the_reciprocal_point_logits_only() -> None:
+    """The known samples' first term over C + 1 classes at temperature T, and the unknown as class C."""
+    plain = make(temperature=0.5, unknown_weight=0.3)
+    loss = make(temperature=0.5, unknown_weight=0.3, unknown_term="background")
+    loss.load_state_dict({**plain.state_dict(), "background": torch.ones(1, 4)})
+    x, y, u = batch()
+    points = loss.points.detach().numpy()
+    classes = np.vstack([points, np.ones(4)])
+    difference = 0.0
+    for e, k in zip(x.numpy(), y.tolist(), strict=True):
+        three, four = (softmax(-(of @ e) / 0.5)[k] for of in (points, classes))
+        difference += (math.log(three) - math.log(four)) / len(x)
+    difference += 0.3 * np.mean([-math.log(softmax(-(classes @ e) / 0.5)[3]) for e in u.numpy()])
+    assert (loss(x, y, u) - plain(x, y)).item() == pytest.approx(difference, rel=1e-9)

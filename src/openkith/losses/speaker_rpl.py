@@ -6,16 +6,31 @@ TPAMI 2021.
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-__all__ = ["SpeakerRPLLoss", "entropy_of_unknown"]
+from openkith.errors import ConfigError
+from openkith.losses.base import (
+    Loss,
+    Shared,
+    cross_entropy,
+    initial_points,
+    not_negative,
+    own,
+    positive,
+    squared_distances,
+)
+from openkith.losses.unknown import entropy_of_unknown
 
-_INIT_SCALE = 0.1  # standard deviation of points and centres at the start
+__all__ = ["VARIANTS", "SpeakerRPLLoss", "entropy_of_unknown"]
+
+VARIANTS = ("openkith", "released")
 
 
-class SpeakerRPLLoss(torch.nn.Module):
+class SpeakerRPLLoss(Loss):
     r"""The SpeakerRPL objective, with the unknown-sample term of SpeakerRPL+.
 
     With reciprocal points P and centres Q, both (C, m), a learnable radius R and embeddings x of speakers y::
@@ -29,18 +44,21 @@ class SpeakerRPLLoss(torch.nn.Module):
     speaker k. The radius keeps known speakers in a bounded region; the last term drives strangers u to a flat
     posterior.
 
-    With ``members=S`` the parameters are (S, C, m), the embeddings (S, n, m), the labels (S, n), and the
-    result is the sum over the members, so that S losses with their own points train in one computation, none
-    touching another's gradient.
+    ``variant="released"`` is the objective of the published code, for its checkpoints and numbers::
+
+        L = CE(logit / T, y) + w max(0, 1 - (R - mean_j (x - P_y)_j^2))
+            + CE(-x . Q / T, y) + w mean((x - P_y)^2) / 2
+            + beta exp(mean_u sum_k p_k log p_k),     p = softmax(+||u - P||^2 / m)
+
+    There Q is a second set of reciprocal points, not centres, and the pull is towards P.
 
     Args:
         n_speakers: C.
         dim: m, length of an adapted embedding.
-        members: S, or None for a single loss without a member dimension.
         weight: w, of the radius and the pull term.
         temperature: T.
-        unknown_weight: beta; 0 leaves the unknown samples out (SpeakerRPL without +).
-        generator: For the initial points.
+        variant: One of `VARIANTS`.
+        shared: See `Loss`; beta is ``unknown_weight``, 0 is SpeakerRPL without +.
 
     Example:
         >>> loss = SpeakerRPLLoss(n_speakers=3, dim=8)
@@ -53,64 +71,52 @@ class SpeakerRPLLoss(torch.nn.Module):
         n_speakers: int,
         dim: int,
         *,
-        members: int | None = None,
         weight: float = 5.0,
         temperature: float = 1.0,
-        unknown_weight: float = 0.01,
-        generator: torch.Generator | None = None,
+        variant: str = "openkith",
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__()
-        lead = () if members is None else (members,)
-        shape = (*lead, n_speakers, dim)
-        self.points = torch.nn.Parameter(_INIT_SCALE * torch.randn(shape, generator=generator))
-        self.centres = torch.nn.Parameter(_INIT_SCALE * torch.randn(shape, generator=generator))
-        self.radius = torch.nn.Parameter(torch.zeros(lead))
-        self.weight = weight
-        self.temperature = temperature
-        self.unknown_weight = unknown_weight
+        super().__init__(n_speakers, dim, **shared)
+        if variant not in VARIANTS:
+            raise ConfigError(f"variant is {variant!r}; there are: {', '.join(VARIANTS)}")
+        self.weight = not_negative("weight", weight)
+        self.temperature = positive("temperature", temperature)
+        self.variant = variant
+        shape = (*self._lead, n_speakers, dim)
+        self.points = initial_points(shape, shared.get("generator"))
+        self.centres = initial_points(shape, shared.get("generator"))
+        self.radius = torch.nn.Parameter(torch.zeros(self._lead))
 
     def logits(self, embeddings: Tensor) -> Tensor:
-        """Scores per speaker, larger is more likely: (..., n, m) to (..., n, C)."""
-        return -embeddings @ self.points.mT
+        """-x . P, larger is more likely: (..., n, m) to (..., n, C)."""
+        return self._logits_to(embeddings, self.points)
 
-    def forward(self, embeddings: Tensor, labels: Tensor, unknown: Tensor | None = None) -> Tensor:
-        """The loss, summed over members.
+    def proxies(self) -> Tensor:
+        """Reciprocal points P, then centres Q, (..., 2 C, m)."""
+        return torch.cat([self.points, self.centres], -2)
 
-        Args:
-            embeddings: Adapted embeddings x, shape (..., n, m).
-            labels: Speakers y in 0..C-1, shape (..., n).
-            unknown: Adapted embeddings of other speakers, shape (..., u, m).
-        """
-        own = labels.unsqueeze(-1).expand(*labels.shape, embeddings.shape[-1])
-        to_point = (embeddings - self.points.gather(-2, own)).square().mean(-1)  # (..., n)
-        to_centre = (embeddings - self.centres.gather(-2, own)).square().mean((-1, -2))  # (...)
+    def _logits_to(self, embeddings: Tensor, proxies: Tensor) -> Tensor:
+        return -embeddings @ proxies.mT
+
+    def _sharpen(self, logits: Tensor) -> Tensor:
+        return logits / self.temperature
+
+    def _further_terms(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        to_point = (embeddings - own(self.points, labels)).square().mean(-1)  # (..., n)
         bounded = F.relu(1.0 - (self.radius.unsqueeze(-1) - to_point)).mean(-1)  # (...)
-        near = -_squared_distances(embeddings, self.centres) / embeddings.shape[-1]  # (..., n, C)
-        total = self._classify(self.logits(embeddings) / self.temperature, labels)
-        total = total + self._classify(near, labels) + self.weight * (bounded + to_centre / 2.0)
-        if unknown is not None and unknown.shape[-2] and self.unknown_weight:
-            total = total + self.unknown_weight * entropy_of_unknown(self.logits(unknown))
-        return total.sum()
+        if self._released:
+            near = -embeddings @ self.centres.mT / self.temperature  # (..., n, C)
+            pull = to_point.mean(-1) / 2.0  # (...)
+        else:
+            near = -squared_distances(embeddings, self.centres) / self.dim
+            pull = (embeddings - own(self.centres, labels)).square().mean((-1, -2)) / 2.0
+        return cross_entropy(near, labels) + self.weight * (bounded + pull)
 
-    @staticmethod
-    def _classify(logits: Tensor, labels: Tensor) -> Tensor:
-        """Cross entropy, mean over samples: (..., n, C), (..., n) to (...)."""
-        return -logits.log_softmax(-1).gather(-1, labels.unsqueeze(-1)).squeeze(-1).mean(-1)
+    def _unknown_logits(self, unknown: Tensor) -> Tensor:
+        if self._released:
+            return squared_distances(unknown, self.points) / self.dim
+        return self.logits(unknown)
 
-
-def entropy_of_unknown(logits: Tensor) -> Tensor:
-    """exp(mean over samples of sum_k p_k log p_k): 1 for certain posteriors, 1 / C for flat ones.
-
-    Args:
-        logits: Shape (..., u, C).
-
-    Returns:
-        Shape (...).
-    """
-    log_p = logits.log_softmax(-1)
-    return (log_p.exp() * log_p).sum(-1).mean(-1).exp()
-
-
-def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """(..., n, m), (..., C, m) to (..., n, C), by the expanded square (one matrix product)."""
-    return x.square().sum(-1, keepdim=True) - 2.0 * x @ y.mT + y.square().sum(-1).unsqueeze(-2)
+    @property
+    def _released(self) -> bool:
+        return self.variant == "released"
