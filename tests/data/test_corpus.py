@@ -1,4 +1,4 @@
-"""Corpora: three forms are read, and split so that nobody's test clips are learnt from."""
+"""Corpora: their forms are read, and split so that nobody's test clips are learnt from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from openkith.data import Utterance, read_corpus, read_manifest, split_corpus, write_manifest
-from openkith.errors import ManifestError, NotEnoughDataError
+from openkith.data.corpus import load_corpus
+from openkith.errors import ConfigError, ManifestError, NotEnoughDataError
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -46,6 +47,43 @@ def test_a_voxceleb_tree_from_any_root(tmp_path: Path, prefix: str) -> None:
 def test_one_folder_that_is_no_voxceleb_id_makes_it_a_folder_per_speaker(tmp_path: Path) -> None:
     touch(tmp_path, "dev/id10002/1.wav", "anna/1.wav")
     assert [u.speaker for u in read_corpus(tmp_path)] == ["anna", "dev"]
+
+
+def test_a_published_tree_is_recognised(tmp_path: Path) -> None:
+    touch(tmp_path, "data/hey_snapdragon/17/a.wav", "data/hi_galaxy/17/b.wav", "data/hi_galaxy/18/c.wav")
+    found = load_corpus(tmp_path)
+    assert (found.source, found.tree) == (tmp_path, "qualcomm")
+    assert [(u.speaker, u.path.name, u.session, u.style) for u in found.utterances] == [
+        ("17", "a.wav", "", "hey_snapdragon"),
+        ("17", "b.wav", "", "hi_galaxy"),
+        ("18", "c.wav", "", "hi_galaxy"),
+    ]
+    assert read_corpus(tmp_path) == found.utterances
+
+
+def test_a_video_is_a_session(tmp_path: Path) -> None:
+    touch(tmp_path, "wav/id10001/abc/00001.wav")
+    assert load_corpus(tmp_path).utterances == (
+        Utterance("id10001", tmp_path / "wav/id10001/abc/00001.wav", session="abc"),
+    )
+
+
+def test_a_tree_can_be_chosen(tmp_path: Path) -> None:
+    touch(tmp_path, "id10001/abc/00001.wav", "id10002/abc/00001.wav")
+    found = load_corpus(tmp_path, "folders")
+    assert (found.tree, [u.session for u in found.utterances]) == ("folders", ["", ""])
+    with pytest.raises(ManifestError, match=r"id10001/abc/00001\.wav: does not fit the tree esd"):
+        load_corpus(tmp_path, "esd")
+    with pytest.raises(ConfigError, match="no tree is named 'vox'"):
+        load_corpus(tmp_path, "vox")
+
+
+def test_what_form_a_corpus_has(tmp_path: Path) -> None:
+    assert load_corpus(touch(tmp_path / "a", "anna/1.wav")).tree == "folders"
+    assert load_corpus(touch(tmp_path / "b", "id10001/v/1.wav")).tree == "voxceleb"
+    assert (
+        load_corpus(kaldi(tmp_path / "c", wav_scp="u1 audio/r1.wav\n", utt2spk="u1 anna\n")).tree == "kaldi"
+    )
 
 
 def test_linked_folders_are_followed_once(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Corpora as they come: a folder per speaker, a VoxCeleb tree, a Kaldi data folder."""
+"""Corpora as they come: a folder per speaker, the tree of a published corpus, a Kaldi data folder."""
 
 from __future__ import annotations
 
@@ -7,15 +7,26 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from openkith.data.manifest import UNKNOWN, Manifest, Row, read_lines
+from openkith.data.trees import detect, get_tree, place_in
 from openkith.errors import ManifestError, NotEnoughDataError
 
-__all__ = ["AUDIO_SUFFIXES", "Utterance", "read_corpus", "split_corpus"]
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "KALDI",
+    "Corpus",
+    "Utterance",
+    "load_corpus",
+    "read_corpus",
+    "shuffle_clips",
+    "split_corpus",
+]
 
 AUDIO_SUFFIXES = (
     *(".aac", ".aif", ".aiff", ".au", ".caf", ".flac", ".m4a", ".mp3", ".mp4"),
@@ -24,44 +35,76 @@ AUDIO_SUFFIXES = (
 UNKNOWN_SHARE = 1 / 3
 """Share of a corpus's speakers that `split_corpus` holds out as unknown, unless told a number."""
 
-_VOXCELEB_ID = re.compile(r"id\d{5}", re.ASCII)
+KALDI = "kaldi"
+"""What `Corpus.tree` says of a Kaldi data folder, which is no tree."""
+
 _KALDI_ARCHIVE = re.compile(r".*\.ark:\d+", re.ASCII)
 _FIX_KALDI = "mend the folder with Kaldi's utils/fix_data_dir.sh"
 
 
 class Utterance(NamedTuple):
-    """One clip of a corpus: who speaks, in which file, from when to when in seconds (None: its end)."""
+    """One clip of a corpus: who speaks, in which file, from when to when in seconds (None: its end).
+
+    Session and style are what the corpus's tree tells of them, see `openkith.data.trees.Place`; empty: nothing.
+    """
 
     speaker: str
     path: Path
     start: float | None = None
     end: float | None = None
+    session: str = ""
+    style: str = ""
 
 
-def read_corpus(path: str | Path) -> tuple[Utterance, ...]:
-    """List a corpus, whichever of three forms it has.
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus, listed.
+
+    Attributes:
+        source: Its folder.
+        tree: The form that it has: a key of `openkith.data.trees.TREES`, or "kaldi".
+        utterances: The clips, sorted by path (Kaldi: in the order of ``utt2spk``).
+    """
+
+    source: Path
+    tree: str
+    utterances: tuple[Utterance, ...]
+
+
+def load_corpus(path: str | Path, tree: str | None = None) -> Corpus:
+    """List a corpus, whichever form it has.
 
     - A Kaldi data folder: it has ``wav.scp`` and ``utt2spk``, and may have ``segments``. Relative paths are
       looked for from the data folder, then from the working folder. Commands (entries that end in ``|``) are
       refused: openkith runs none.
-    - A VoxCeleb tree: every file lies below a folder ``idNNNNN``, which is the speaker, at any depth
-      (``dev/wav/id10001/video/00001.wav``).
+    - The tree of a published corpus, if every file fits it (`openkith.data.trees`): VoxCeleb, where every file
+      lies below a folder ``idNNNNN``, which is the speaker, at any depth (``dev/wav/id10001/video/00001.wav``);
+      Qualcomm Keyword Speech, 3D-Speaker, ESD, HI-MIA.
     - A folder per speaker, named for the speaker, with audio at any depth below.
 
     Hidden files, and files that are not audio by their suffix, are passed over.
 
-    Returns:
-        The clips, sorted by path (Kaldi: in the order of ``utt2spk``).
+    Args:
+        path: Its folder.
+        tree: The form, a key of `openkith.data.trees.TREES`; None: told by the names of the files.
 
     Raises:
+        ConfigError: No such tree.
         ManifestError: It is no folder, has no audio, or has a file or a line that does not fit the form.
     """
     folder = Path(path)
+    if tree is not None:
+        get_tree(tree)
     if not folder.is_dir():
         raise ManifestError(f"{folder}: no such folder; give a folder with one folder of clips per speaker")
-    if (folder / "wav.scp").is_file() or (folder / "utt2spk").is_file():
-        return tuple(_read_kaldi(folder))
-    return tuple(_read_tree(folder))
+    if tree is None and ((folder / "wav.scp").is_file() or (folder / "utt2spk").is_file()):
+        return Corpus(folder, KALDI, tuple(_read_kaldi(folder)))
+    return _read_tree(folder, tree)
+
+
+def read_corpus(path: str | Path, tree: str | None = None) -> tuple[Utterance, ...]:
+    """The clips of a corpus, see `load_corpus`."""
+    return load_corpus(path, tree).utterances
 
 
 def split_corpus(
@@ -122,7 +165,7 @@ def split_corpus(
     for name in sorted([*known, *outside]):
         enrolled = enroll_clips if name in known else 0
         last = None if test_clips is None else enrolled + test_clips
-        for index, clip in enumerate(_shuffle(clips[name], seed)[:last]):
+        for index, clip in enumerate(shuffle_clips(clips[name], seed)[:last]):
             role = "enroll" if index < enrolled else "test"
             try:
                 rows.append(Row(clip.path, name, role, clip.start, clip.end))
@@ -131,14 +174,14 @@ def split_corpus(
     return Manifest(name=source.resolve().name, rows=tuple(rows), source=source)
 
 
-def _shuffle(clips: Sequence[Utterance], seed: int) -> list[Utterance]:
+def shuffle_clips(clips: Sequence[Utterance], seed: int) -> list[Utterance]:
     """The clips of one speaker, in an order that depends on the seed, the name and the clips alone."""
     clips = sorted(clips, key=lambda clip: (clip.path.as_posix(), clip.start or 0.0))
     name = zlib.crc32(clips[0].speaker.encode(errors="surrogateescape"))
     return [clips[index] for index in np.random.default_rng([seed, name]).permutation(len(clips))]
 
 
-def _read_tree(folder: Path) -> Iterator[Utterance]:
+def _read_tree(folder: Path, name: str | None) -> Corpus:
     root = Path(os.path.abspath(folder))  # noqa: PTH100  (links stay as the user named them)
     files = _audio_files(root)
     if not files:
@@ -146,15 +189,14 @@ def _read_tree(folder: Path) -> Iterator[Utterance]:
             f"{folder}: no audio ({' '.join(AUDIO_SUFFIXES)}); "
             "give a folder with one folder of clips per speaker"
         )
-    parents = [file.relative_to(root).parent.parts for file in files]
-    voxceleb = [next(filter(_VOXCELEB_ID.fullmatch, parts), "") for parts in parents]
-    for file, parts, speaker in zip(files, parents, voxceleb, strict=True):
-        if not parts:
-            raise ManifestError(
-                f"{file}: is in no speaker's folder; move it into a folder with the speaker's name"
-            )
-        name = speaker if all(voxceleb) else parts[0]
-        yield Utterance(unicodedata.normalize("NFC", name), file)
+    paths = [file.relative_to(root) for file in files]
+    tree = detect(paths) if name is None else get_tree(name)
+    utterances = []
+    for file, path in zip(files, paths, strict=True):
+        speaker, session, style = place_in(tree, path, file)
+        speaker = unicodedata.normalize("NFC", speaker)
+        utterances.append(Utterance(speaker, file, session=session, style=style))
+    return Corpus(folder, tree.name, tuple(utterances))
 
 
 def _audio_files(root: Path) -> list[Path]:
