@@ -2,8 +2,7 @@
 
     python tools/build_cohort.py ../shared/speech/home-clean.tsv src/openkith/scoring/cohorts/ge2e.safetensors
 
-Up to three stretches of four seconds of each speaker, as they are and in the conditions of openkith.audio.augment.
-Embeddings only, in half precision; no audio.
+The same as ``kith cohort build``, with the origin that the shipped one has.
 """
 
 from __future__ import annotations
@@ -11,15 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from openkith.audio import Audio, load
-from openkith.data import read_manifest
+from openkith.cohort_building import write_cohort
 from openkith.encoders import load_encoder
-from openkith.encoders.copies import embed_with_copies
-from openkith.enrolment import embedding_set
-from openkith.scoring import save_cohort
-
-STRETCH_SECONDS = 4.0
-MAX_STRETCHES = 3
 
 
 def main() -> None:
@@ -29,29 +21,17 @@ def main() -> None:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--encoder", default="ge2e")
-    parser.add_argument("--source", default="LibriSpeech train-clean-100, CC BY 4.0")
+    parser.add_argument("--origin", default="LibriSpeech train-clean-100, CC BY 4.0")
     options = parser.parse_args()
-
-    encoder = load_encoder(options.encoder)
-    clips: list[Audio] = []
-    speakers: list[str] = []
-    for path, speaker in sorted(
-        {(row.path, row.speaker) for row in read_manifest(options.manifest).negative}
-    ):
-        seconds = load(path).seconds
-        for i in range(max(1, min(MAX_STRETCHES, int(seconds / STRETCH_SECONDS)))):
-            end = min((i + 1) * STRETCH_SECONDS, seconds)
-            clips.append(load(path, start=i * STRETCH_SECONDS, end=end))
-            speakers.append(speaker)
-    embedded = embed_with_copies(
-        encoder, clips, progress=lambda done, total: print(f"{done}/{total}", end="\r")
+    written = write_cohort(
+        options.manifest,
+        load_encoder(options.encoder),
+        options.out,
+        origin=options.origin,
+        progress=lambda what, done, total: print(f"{what}: {done}/{total}", end="\r"),
     )
-    labels = [sorted(set(speakers)).index(speaker) for speaker in speakers]
-    cohort, _ = embedding_set([clip.arrays() for clip in embedded], labels)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    save_cohort(options.out, cohort, encoder.fingerprint, options.source)
     print(
-        f"{options.out}: {cohort.n_speakers} speakers, {cohort.n_clips} stretches, {len(cohort)} embeddings"
+        f"{written.path}: {written.speakers} speakers, {written.stretches} stretches, {written.embeddings} embeddings"
     )
 
 

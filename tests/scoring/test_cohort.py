@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -11,10 +13,25 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from openkith.audio.augment import GROUPS
 from openkith.encoders.ge2e import GE2E
-from openkith.errors import InputError
-from openkith.scoring import EmbeddingSet, cohort, load_cohort, save_cohort, shipped_cohort
-from openkith.scoring.cohort import SAME_VOICE, voice_groups
+from openkith.errors import InputError, NotEnoughDataError
+from openkith.scoring import (
+    AsNorm,
+    EmbeddingSet,
+    cohort,
+    find_cohort,
+    load_cohort,
+    save_cohort,
+    shipped_cohort,
+)
+from openkith.scoring.cohort import (
+    SAME_VOICE,
+    cohort_needed_message,
+    cohorts_folder,
+    user_cohort_path,
+    voice_groups,
+)
 
 Voices = Callable[..., EmbeddingSet]
 
@@ -43,7 +60,7 @@ def test_saved_and_loaded(voices: Voices, tmp_path: Path) -> None:
 
 def test_not_a_cohort(voices: Voices, tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
-    with pytest.raises(InputError, match=r"c\.safetensors: not a cohort file .*build_cohort"):
+    with pytest.raises(InputError, match=r"c\.safetensors: not a cohort file.*kith cohort build DIR"):
         load_cohort(path)
     path.write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00notjson!")
     with pytest.raises(InputError, match="not a cohort file"):
@@ -67,6 +84,47 @@ def test_not_a_cohort(voices: Voices, tmp_path: Path) -> None:
     save_file({**arrays, "labels": arrays["labels"][:-1]}, path, metadata={"encoder": "enc/1"})
     with pytest.raises(InputError, match="different lengths"):
         load_cohort(path)
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (2, 3, 4)])
+def test_embeddings_of_any_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).normal(size=(6, *shape)).astype(np.float32)
+    save_cohort(tmp_path / "c.safetensors", EmbeddingSet.plain(x, np.arange(6)), "enc/1", "")
+    loaded, _ = load_cohort(tmp_path / "c.safetensors")
+    np.testing.assert_array_equal(loaded.embeddings, x.astype(np.float16))
+
+
+def test_conditions_are_kept_by_name(voices: Voices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later version may number them otherwise; one that lacks a condition refuses the file."""
+    path = tmp_path / "c.safetensors"
+    people = voices(3, 2, copies=2)
+    save_cohort(path, people, "enc/1", "")
+    with safe_open(path, "numpy") as file:
+        assert json.loads(file.metadata()["groups"]) == list(GROUPS)
+    monkeypatch.setattr(cohort, "GROUPS", ("new", *GROUPS))
+    np.testing.assert_array_equal(load_cohort(path)[0].groups, people.groups + 1)
+    monkeypatch.setattr(cohort, "GROUPS", GROUPS[:3])
+    with pytest.raises(InputError, match="another version"):
+        load_cohort(path)
+
+
+def test_nothing_half_written(voices: Voices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c.safetensors"
+    save_cohort(path, voices(2, 2), "enc/1", "first")
+    before = path.read_bytes()
+
+    def break_off(arrays: object, name: str, metadata: object) -> None:  # noqa: ARG001
+        Path(name).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", break_off)
+    with pytest.raises(InputError, match=r"c\.safetensors: cannot write \(No space left"):
+        save_cohort(path, voices(3, 2), "enc/1", "second")
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="cannot write"):
+        save_cohort(tmp_path / "no" / "c.safetensors", voices(2, 2), "enc/1", "")
 
 
 def test_the_shipped_cohort(shipped: Path) -> None:
@@ -94,6 +152,80 @@ def test_the_shipped_cohort_is_of_the_default_encoder(ge2e: GE2E) -> None:
 
 def test_no_cohort_for_another_encoder() -> None:
     assert shipped_cohort("another/encoder") is None
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the user's cohorts are."""
+    monkeypatch.setenv("KITH_COHORTS", str(tmp_path / "kept"))
+    (tmp_path / "kept").mkdir()
+    return tmp_path / "kept"
+
+
+def test_where_cohorts_are_kept(monkeypatch: pytest.MonkeyPatch, kept: Path) -> None:
+    assert cohorts_folder() == kept
+    path = user_cohort_path("ge2e/-30dB-repeat/8a18c89b46ea")
+    assert path.parent == kept
+    assert path.name.startswith("ge2e-30dB-repeat-8a18c89b46ea-")
+    others = {user_cohort_path(name) for name in ("a/b", "a-b", "a b", "../../a", "x" * 300, "é/1", "")}
+    assert len(others) == 7
+    assert all(other.parent == kept and len(other.name) < 80 for other in others)
+    monkeypatch.setenv("KITH_COHORTS", " ")
+    assert cohorts_folder().name == "cohorts"
+    assert "openkith" in str(cohorts_folder())
+    monkeypatch.setenv("KITH_COHORTS", "~/there")
+    assert cohorts_folder() == Path.home() / "there"
+
+
+def test_the_users_own_goes_first(voices: Voices, kept: Path, shipped: Path) -> None:
+    people, fingerprint = load_cohort(shipped)
+    found = find_cohort(fingerprint)
+    assert found is not None
+    assert len(found) == len(people)
+    path = user_cohort_path(fingerprint)
+    save_cohort(path, voices(4, 3), fingerprint, "")
+    for n_speakers in (4, 5):
+        save_cohort(path, voices(n_speakers, 3), fingerprint, "")
+        os.utime(path, ns=(n_speakers, n_speakers))
+        found = find_cohort(fingerprint)
+        assert found is not None
+        assert found.n_speakers == n_speakers
+    assert find_cohort(fingerprint) is found  # read once
+    path.unlink()
+    found = find_cohort(fingerprint)
+    assert found is not None
+    assert len(found) == len(people)
+    assert kept.is_dir()
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_cohort_of_the_user_that_is_none(voices: Voices) -> None:
+    assert find_cohort("enc/1") is None
+    path = user_cohort_path("enc/1")
+    path.write_bytes(b"what is this")
+    with pytest.raises(InputError, match=r"enc-1-.*not a cohort file.*kith cohort build"):
+        find_cohort("enc/1")
+    save_cohort(path, voices(4, 3), "enc/2", "")
+    with pytest.raises(InputError, match=r"a cohort of enc/2, where one of enc/1 belongs"):
+        find_cohort("enc/1")
+
+
+def test_how_to_get_one(voices: Voices) -> None:
+    message = cohort_needed_message("fusion", "resnet34")
+    assert message.startswith("fusion needs clips of other people, and there are none")
+    assert "run: kith cohort build DIR --encoder resnet34 " in message
+    assert "\n" not in message
+    for few, cohort_now in ((False, None), (True, voices(1, 1))):
+        with pytest.raises(NotEnoughDataError) as raised:
+            AsNorm().fit(voices(2, 2), cohort_now)
+        assert str(raised.value) == cohort_needed_message("as-norm", few=few)
+
+
+def test_voices_of_several_views(voices: Voices) -> None:
+    people = voices(6, 3, dim=32, spread=0.2)
+    views = np.stack([people.embeddings, people.embeddings[:, ::-1]], axis=1)
+    several = EmbeddingSet(views, people.labels, people.clips, people.groups, people.copies)
+    np.testing.assert_array_equal(voice_groups(several), voice_groups(people))
 
 
 def test_labels_of_one_voice_are_one_group(voices: Voices) -> None:

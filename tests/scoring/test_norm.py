@@ -1,4 +1,4 @@
-"""AS-norm against a plain loop over probes, people and cohort."""
+"""AS-norm and S-norm against a plain loop over probes, people and cohort."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from openkith.errors import NotEnoughDataError
-from openkith.scoring import AsNorm, EmbeddingSet, norm
+from openkith.scoring import AsNorm, EmbeddingSet, SNorm, norm
 from openkith.scoring.norm import as_norm, cohort_statistics, to_half
 
 Voices = Callable[..., EmbeddingSet]
@@ -95,6 +95,39 @@ def test_saved_and_restored(voices: Voices) -> None:
     np.testing.assert_array_equal(AsNorm.restore(config, arrays).score(probes), scorer.score(probes))
 
 
+@pytest.mark.parametrize("size", [4, 200])
+def test_s_norm_by_definition(voices: Voices, size: int) -> None:
+    """The mean of both standardised scores, with every row of the cohort."""
+    people, cohort, probes = (
+        voices(3, 2),
+        EmbeddingSet.plain(unit(size, 12, 3), np.arange(size)),
+        unit(5, 12, 4),
+    )
+    scorer = SNorm().fit(people, cohort)
+    scores = scorer.score(probes)
+    for i, probe in enumerate(probes.astype(float)):
+        for k, person in enumerate(scorer.prototypes.astype(float)):
+            with_probe, with_person = (scorer.cohort.astype(float) @ x for x in (probe, person))
+            s = probe @ person
+            expected = (
+                (s - with_probe.mean()) / with_probe.std() + (s - with_person.mean()) / with_person.std()
+            ) / 2
+            np.testing.assert_allclose(scores[i, k], expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(scorer.prototypes, AsNorm().fit(people, cohort).prototypes)
+    restored = SNorm.restore(*scorer.state())
+    np.testing.assert_array_equal(restored.score(probes), scores)
+    assert SNorm.name == "s-norm"
+
+
+def test_s_norm_is_as_norm_with_the_whole_cohort(voices: Voices) -> None:
+    """With ten rows or fewer AS-norm takes them all; with more the two differ."""
+    people, probes = voices(3, 2), unit(5, 12, 4)
+    for size, same in ((10, True), (200, False)):
+        cohort = EmbeddingSet.plain(unit(size, 12, 3), np.arange(size))
+        scores = [make().fit(people, cohort).score(probes) for make in (AsNorm, SNorm)]
+        assert np.array_equal(*scores) is same
+
+
 def test_half_precision_is_kept_by_half_precision() -> None:
     x = unit(20, 6, 0)
     np.testing.assert_array_equal(to_half(to_half(x)), to_half(x))
@@ -103,5 +136,6 @@ def test_half_precision_is_kept_by_half_precision() -> None:
 
 
 def test_no_cohort(voices: Voices) -> None:
-    with pytest.raises(NotEnoughDataError, match="as-norm needs clips of other people"):
-        AsNorm().fit(voices(2, 2))
+    for make in (AsNorm, SNorm):
+        with pytest.raises(NotEnoughDataError, match=f"{make.name} needs clips of other people"):
+            make().fit(voices(2, 2))

@@ -5,6 +5,9 @@ The modules::
     people      enroll, list, show, rename, drop-clip, forget, undo, reembed
     decisions   tune, calibrate, identify, verify
     research    demo, evaluate
+    cohort      cohort build
+    protocol    protocol household, protocol voxceleb, protocol embeddings
+    synthesis   synthesize unknown, synthesize styles
     setup       models, doctor
     options     what several commands take
     output      tables, JSON, progress bars, errors
@@ -23,7 +26,7 @@ import typer
 from typer.core import TyperGroup
 
 import openkith
-from openkith.cli import decisions, people, research, setup
+from openkith.cli import cohort, decisions, people, protocol, research, setup, synthesis
 from openkith.cli.options import EncoderOption, GalleryOption, JsonOption, ThreadsOption, given
 from openkith.cli.output import complain, seal_stdout
 from openkith.errors import KithError
@@ -55,6 +58,16 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Installation": {"doctor": setup.doctor},
 }
 MODEL_COMMANDS: dict[str, Callable[..., None]] = {"list": setup.list_models, "pull": setup.pull_model}
+COHORT_COMMANDS: dict[str, Callable[..., None]] = {"build": cohort.build}
+PROTOCOL_COMMANDS: dict[str, Callable[..., None]] = {
+    "household": protocol.household,
+    "voxceleb": protocol.voxceleb,
+    "embeddings": protocol.embeddings,
+}
+SYNTHESIS_COMMANDS: dict[str, Callable[..., None]] = {
+    "unknown": synthesis.unknown,
+    "styles": synthesis.styles,
+}
 
 
 class _Group(TyperGroup):
@@ -98,6 +111,21 @@ for panel, commands in COMMANDS.items():
 for command, function in MODEL_COMMANDS.items():
     models.command(command)(function)
 app.add_typer(models, name="models", rich_help_panel="Installation")
+cohorts = typer.Typer(
+    no_args_is_help=True,
+    help="Other people's embeddings, which tuning and calibration need for each encoder.",
+)
+for command, function in COHORT_COMMANDS.items():
+    cohorts.command(command)(function)
+app.add_typer(cohorts, name="cohort", rich_help_panel="Decisions")
+protocols = typer.Typer(no_args_is_help=True, help="Build and measure the protocols of the papers.")
+for command, function in PROTOCOL_COMMANDS.items():
+    protocols.command(command, cls=protocol.COMMAND_CLASSES.get(command))(function)
+app.add_typer(protocols, name="protocol", rich_help_panel="Measuring")
+synthesizers = typer.Typer(no_args_is_help=True, help="Make synthetic unknown speakers and speaking styles.")
+for command, function in SYNTHESIS_COMMANDS.items():
+    synthesizers.command(command)(function)
+app.add_typer(synthesizers, name="synthesize", rich_help_panel="Measuring")
 
 
 def _version(wanted: bool) -> None:
@@ -127,7 +155,14 @@ def _options(
     common = given(gallery=gallery, encoder=encoder, threads=threads, as_json=as_json or None)
     # What stands before the command is the default of what stands after it.
     defaults: dict[str, Any] = {name: common for group in COMMANDS.values() for name in group}
-    ctx.default_map = {**defaults, "models": dict.fromkeys(MODEL_COMMANDS, common)}
+    for group, names in (
+        ("models", MODEL_COMMANDS),
+        ("cohort", COHORT_COMMANDS),
+        ("protocol", PROTOCOL_COMMANDS),
+        ("synthesize", SYNTHESIS_COMMANDS),
+    ):
+        defaults[group] = dict.fromkeys(names, common)
+    ctx.default_map = defaults
 
 
 def main() -> None:

@@ -1,12 +1,14 @@
-"""Adaptive symmetric score normalisation (AS-norm).
+"""Symmetric score normalisation (S-norm), and its adaptive form (AS-norm).
 
-Matejka et al., "Analysis of score normalization in multilingual speaker recognition", Interspeech 2017: a score is
-set against the scores of the probe, and of the enrolled model, with the most similar part of an impostor cohort.
+A score is set against the scores of the probe, and of the enrolled model, with an impostor cohort: with all of it
+(S-norm: Shum et al., "Unsupervised speaker adaptation based on the cosine similarity for text-independent speaker
+verification", Odyssey 2010), or with the most similar part of it (AS-norm: Matejka et al., "Analysis of score
+normalization in multilingual speaker recognition", Interspeech 2017).
 """
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +21,10 @@ from openkith.scoring.base import (
     class_means,
     need_cohort,
     normalise,
+    one_view,
 )
 
-__all__ = ["TOP_SHARE", "AsNorm", "as_norm", "cohort_statistics", "to_half"]
+__all__ = ["TOP_SHARE", "AsNorm", "SNorm", "as_norm", "cohort_statistics", "to_half"]
 
 TOP_SHARE = 0.08  # of the cohort's rows: the most similar impostors
 MIN_TOP = 10
@@ -59,10 +62,11 @@ def as_norm(
     prototypes: FloatArray,
     cohort: FloatArray,
     prototype_statistics: Statistics,
+    top_share: float = TOP_SHARE,
 ) -> FloatArray:
     """AS-norm of cosine scores: probes (p, d), prototypes (C, d), cohort (m, d), all unit length, to (p, C)."""
     scores = probes.astype(SCORED_IN) @ prototypes.T.astype(SCORED_IN)
-    mean, deviation = cohort_statistics(probes, cohort)
+    mean, deviation = cohort_statistics(probes, cohort, top_share)
     model_mean, model_deviation = prototype_statistics
     by_probe = (scores - mean[:, None]) / deviation[:, None]
     return np.asarray(0.5 * (by_probe + (scores - model_mean) / model_deviation), np.float32)
@@ -78,19 +82,23 @@ class AsNorm:
 
     name = "as-norm"
     needs_cohort = True
+    top_share: ClassVar[float] = TOP_SHARE
     prototypes: FloatArray
     cohort: FloatArray
 
     def fit(self, enrolment: EmbeddingSet, cohort: EmbeddingSet | None = None) -> Self:
         """Average clips and copies of each person, and keep the cohort."""
-        self.cohort = to_half(normalise(need_cohort(cohort, self.name).embeddings))
+        enrolment, cohort = enrolment.view(0), need_cohort(cohort, self.name).view(0)
+        self.cohort = to_half(normalise(cohort.embeddings))
         self.prototypes = normalise(class_means(enrolment, enrolment.embeddings, ORIGINAL_SHARE))
-        self._statistics = cohort_statistics(self.prototypes, self.cohort)
+        self._statistics = cohort_statistics(self.prototypes, self.cohort, self.top_share)
         return self
 
     def score(self, embeddings: npt.NDArray[Any]) -> FloatArray:
         """(p, d) to normalised scores (p, C), in standard deviations of impostor scores."""
-        return as_norm(normalise(embeddings), self.prototypes, self.cohort, self._statistics)
+        return as_norm(
+            normalise(one_view(embeddings)), self.prototypes, self.cohort, self._statistics, self.top_share
+        )
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """Prototypes, and the cohort in half precision."""
@@ -102,5 +110,12 @@ class AsNorm:
         scorer = cls()
         scorer.prototypes = np.asarray(arrays["prototypes"], np.float32)
         scorer.cohort = np.asarray(arrays["cohort"], np.float32)
-        scorer._statistics = cohort_statistics(scorer.prototypes, scorer.cohort)
+        scorer._statistics = cohort_statistics(scorer.prototypes, scorer.cohort, cls.top_share)
         return scorer
+
+
+class SNorm(AsNorm):
+    """Cosine to the mean of a person's clips and their copies, with S-norm: every row of the cohort counts."""
+
+    name = "s-norm"
+    top_share: ClassVar[float] = 1.0
