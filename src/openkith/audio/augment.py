@@ -2,13 +2,18 @@
 
 A head that is tuned on copies of three clean clips knows its people in a room, over a telephone and in half a
 second too. The single steps (`noise`, `reverberate`, ...) are those of `openkith.audio.degrade`.
+
+`CONDITIONS` are what every clip is copied in; the cohort that ships holds copies made by them, so that none of them
+ever changes. `MORE_CONDITIONS` (rooms by image sources, short expressive speech) and those of a user's folders
+(`folder_conditions`) are added to a call of `make_copies` by ``extra``.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,18 +35,24 @@ from openkith.audio.degrade import (
     reverberate,
     spectral_tilt,
 )
+from openkith.audio.expression import express
 from openkith.audio.io import SAMPLE_RATE
+from openkith.audio.noise_folders import NoiseFolderKind, NoiseTree
+from openkith.audio.rooms import convolve, draw_room, room_response
 from openkith.errors import AudioError, ConfigError
 
 __all__ = [
     "CONDITIONS",
     "GROUPS",
+    "MORE_CONDITIONS",
     "NOISE_KINDS",
     "Condition",
     "add_noise",
     "babble",
     "band_limit",
     "crop",
+    "express",
+    "folder_conditions",
     "gain",
     "make_copies",
     "match_level",
@@ -52,7 +63,7 @@ __all__ = [
     "spectral_tilt",
 ]
 
-GROUPS = ("clean", "white", "pink", "brown", "speech", "room", "band", "short-band", "short")
+GROUPS = ("clean", "white", "pink", "brown", "speech", "room", "band", "short-band", "short", "expressive")
 """The kinds of condition: copies of one group stand for the same situation, and can be weighted as one."""
 
 
@@ -79,6 +90,8 @@ class Condition:
 
 CLEAN_SECONDS = 10.0
 CROP_SECONDS = 3.0
+EXPRESSIVE_SECONDS = 2.5  # before the tempo changes: 1.9 to 3.3 after
+EXPRESSIVE_NOISE: tuple[NoiseKind, ...] = ("white", "pink", "speech")
 
 
 def _clean(x: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:  # noqa: ARG001  (all alike)
@@ -123,6 +136,20 @@ def _phone(x: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     return _with_noise(line, "pink", rng.uniform(14, 28), rng)
 
 
+def _short_narrow(x: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    return _narrow(crop(x, rng, rng.uniform(0.2, 0.8)), rng)
+
+
+def _expressive(x: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    return express(crop(x, rng, EXPRESSIVE_SECONDS), rng)
+
+
+def _noisy_expressive(x: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    said = _expressive(x, rng)
+    kind = EXPRESSIVE_NOISE[int(rng.integers(len(EXPRESSIVE_NOISE)))]
+    return _with_noise(said, kind, rng.uniform(5, 20), rng)
+
+
 CONDITIONS: dict[str, Condition] = {
     condition.name: condition
     for condition in (
@@ -138,21 +165,106 @@ CONDITIONS: dict[str, Condition] = {
         Condition("room2", "room", _strong_room),
         Condition("band4k", "band", lambda x, rng: _narrow(crop(x, rng, CROP_SECONDS), rng)),
         Condition("phone", "band", _phone),
-        Condition(
-            "band4k-short", "short-band", lambda x, rng: _narrow(crop(x, rng, rng.uniform(0.2, 0.8)), rng)
-        ),
+        Condition("band4k-short", "short-band", _short_narrow),
         Condition("short", "short", lambda x, rng: crop(x, rng, rng.uniform(0.35, 0.9))),
         Condition(
             "short2", "short", lambda x, rng: gain(crop(x, rng, rng.uniform(0.5, 1.2)), rng.uniform(-6, 6))
         ),
         Condition("short3", "short", lambda x, rng: crop(x, rng, 1.5)),
+        Condition("expressive", "expressive", _expressive),
+        Condition("expressive2", "expressive", _expressive),
+        Condition("expressive-noisy", "pink", _noisy_expressive),
+        Condition("band4k-short2", "short-band", _short_narrow),
     )
 }
-"""The conditions by name, in the order of `GROUPS`. A copy has the RMS of the stretch that was cut from the
-clip, except that eq and short2 change the level by up to 6 dB."""
+"""The conditions by name; a new one comes last, so that the order of the others stays. A copy has the RMS of the
+stretch that was cut from the clip, except that eq and short2 change the level by up to 6 dB. No copy is longer than
+the clip, except that expressive ones have a tempo of their own: up to a third more."""
 
 
-def make_copies(samples: NDArray[Any], conditions: Sequence[str], seed: int) -> list[Samples]:
+def _shoebox(x: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    y = crop(x, rng, CROP_SECONDS)
+    return convolve(y, room_response(draw_room(rng), rng))
+
+
+def _noisy_shoebox(x: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    return _with_noise(_shoebox(x, rng), "pink", rng.uniform(10, 25), rng)
+
+
+MORE_CONDITIONS: dict[str, Condition] = {
+    condition.name: condition
+    for condition in (
+        Condition("shoebox", "room", _shoebox),
+        Condition("shoebox2", "room", _noisy_shoebox),
+        Condition(
+            "expressive-short", "short", lambda x, rng: express(crop(x, rng, rng.uniform(0.5, 1.2)), rng)
+        ),
+    )
+}
+"""Conditions to give as ``extra``: a box-shaped room by image sources, the same with noise, and a word or two of the
+same person in another mood. The RMS is that of the stretch."""
+
+MUSAN_SNR_DB: dict[NoiseFolderKind, tuple[float, float]] = {
+    "noise": (0.0, 15.0),
+    "music": (5.0, 15.0),
+    "speech": (13.0, 20.0),
+}
+"""Signal-to-noise ratios (dB) as in D. Snyder et al., "X-vectors: robust DNN embeddings for speaker recognition",
+2018."""
+BABBLE_VOICES = (3, 7)
+FOLDER_GROUPS: dict[NoiseFolderKind, str] = {
+    "noise": "pink",
+    "music": "pink",
+    "speech": "speech",
+    "response": "room",
+}
+
+
+def folder_conditions(
+    tree: NoiseTree, groups: Mapping[NoiseFolderKind, str] | None = None
+) -> dict[str, Condition]:
+    """Conditions that mix in a user's noise, music and talk, or put speech into a user's rooms.
+
+    Args:
+        tree: What `openkith.audio.noise_folders.load_noise_tree` gave.
+        groups: Kind of files -> group of the condition, where it is not to be pink for noise and music, speech for
+            talk and room for responses.
+
+    Returns:
+        ``folder-noise`` (0 to 15 dB), ``folder-music`` (5 to 15 dB), ``folder-speech`` (3 to 7 voices at 13 to 20 dB)
+        and ``folder-room``, as far as the folder has files of them, to give to `make_copies` as ``extra``.
+
+    Raises:
+        ConfigError: A group is unknown.
+    """
+
+    def mixed(kind: NoiseFolderKind, x: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+        y = crop(x, rng, CROP_SECONDS)
+        voices = int(rng.integers(BABBLE_VOICES[0], BABBLE_VOICES[1] + 1)) if kind == "speech" else 1
+        mixture = np.sum([tree.draw(kind, len(y), rng) for _ in range(voices)], axis=0)
+        return match_level(add_noise(y, mixture, rng.uniform(*MUSAN_SNR_DB[kind])), y)
+
+    def in_room(x: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+        return convolve(crop(x, rng, CROP_SECONDS), tree.draw_response(rng))
+
+    group = {**FOLDER_GROUPS, **(groups or {})}
+    conditions = [
+        Condition(f"folder-{kind}", group[kind], partial(mixed, kind))
+        for kind in tree.kinds
+        if kind != "response"
+    ]
+    if "response" in tree.kinds:
+        conditions.append(Condition("folder-room", group["response"], in_room))
+    return {condition.name: condition for condition in conditions}
+
+
+def make_copies(
+    samples: NDArray[Any],
+    conditions: Sequence[str],
+    seed: int,
+    *,
+    extra: Mapping[str, Condition] | None = None,
+) -> list[Samples]:
     """Degraded copies of a clip, one for each name.
 
     Each copy is drawn from a generator of its own, seeded by the seed, the condition's name and how often the
@@ -162,15 +274,18 @@ def make_copies(samples: NDArray[Any], conditions: Sequence[str], seed: int) -> 
 
     Args:
         samples: Speech (n,) float32 at 16 kHz.
-        conditions: Keys of `CONDITIONS`.
+        conditions: Keys of `CONDITIONS` or of ``extra``.
         seed: Any integer from 0 up.
+        extra: More conditions by name: `MORE_CONDITIONS`, those of `folder_conditions`, or others. They change no copy
+            of `CONDITIONS`.
 
     Returns:
         One float32 array per name, in their order; lengths differ.
 
     Raises:
-        ConfigError: A name is unknown, or the seed is negative.
-        AudioError: The samples are empty, not one-dimensional, or not finite.
+        ConfigError: A name is unknown, or stands for two conditions, or the seed is negative.
+        AudioError: The samples are empty, not one-dimensional, or not finite; or a file of a user's folder is not
+            usable.
     """
     x = np.asarray(samples, dtype=np.float64)
     if x.ndim != 1 or not len(x) or not np.isfinite(x).all():
@@ -179,11 +294,15 @@ def make_copies(samples: NDArray[Any], conditions: Sequence[str], seed: int) -> 
         )
     if seed < 0:
         raise ConfigError(f"seed is {seed}; give an integer from 0 up")
+    known = {**CONDITIONS, **(extra or {})}
+    for name in CONDITIONS:
+        if known[name] is not CONDITIONS[name]:
+            raise ConfigError(f"condition {name!r} is one that ships; give yours another name")
     copies: list[Samples] = []
     for index, name in enumerate(conditions):
-        if name not in CONDITIONS:
-            raise ConfigError(f"condition {name!r} is unknown; use {', '.join(CONDITIONS)}")
+        if name not in known:
+            raise ConfigError(f"condition {name!r} is unknown; use {', '.join(known)}")
         before = list(conditions[:index]).count(name)
         rng = np.random.default_rng([seed, zlib.crc32(name.encode()), before])
-        copies.append(CONDITIONS[name].function(x, rng).astype(np.float32))
+        copies.append(known[name].function(x, rng).astype(np.float32))
     return copies
