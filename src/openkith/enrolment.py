@@ -50,18 +50,20 @@ def embedding_set(
     """Stored clips as one set, and their halves as another.
 
     Args:
-        clips: Arrays of each clip: ``embedding`` (d,), and where there are any ``copies`` (m, d), ``halves`` (2, d).
+        clips: Arrays of each clip: ``views`` (V, d), or ``embedding`` (d,) for an encoder with the plain view alone,
+            and where there are any ``copies`` (m, V, d), ``halves`` (2, V, d).
         labels: Whose each clip is.
 
     Returns:
-        Clips and copies; and the halves (rows 2i and 2i + 1 belong together) or None.
+        Clips and copies, embeddings (n, V, d); and the halves (rows 2i and 2i + 1 belong together) or None.
     """
     columns: list[list[npt.NDArray[Any]]] = [[], [], [], [], []]
     halves: list[tuple[npt.NDArray[Any], int, int]] = []
     for i, (arrays, label) in enumerate(zip(clips, labels, strict=True)):
         copies = arrays.get("copies")
         n_copies = 0 if copies is None else len(copies)
-        rows = [arrays["embedding"][None]] if copies is None else [arrays["embedding"][None], copies]
+        views = arrays.get("views", arrays["embedding"][None])[None]
+        rows = [views] if copies is None else [views, copies.reshape(n_copies, *views.shape[1:])]
         columns[0].append(np.concatenate(rows).astype(np.float32))
         columns[1].append(np.full(1 + n_copies, label, np.int64))
         columns[2].append(np.full(1 + n_copies, i, np.int64))
@@ -69,7 +71,7 @@ def embedding_set(
         columns[4].append(np.arange(1 + n_copies) > 0)
         half = arrays.get("halves")
         if half is not None and len(half) == 2:
-            halves.append((half.astype(np.float32), label, i))
+            halves.append((half.reshape(2, *views.shape[1:]).astype(np.float32), label, i))
     both = None
     if halves:
         plain = EmbeddingSet.plain(

@@ -99,7 +99,8 @@ def why(model: OpenSetModel) -> str:
         return f"{model.method}, as asked; held-out errors: {rates}"
     if len(model.errors) == 1:
         return (
-            f"{model.method}: without a cohort for this encoder there is nothing to tune with (--unknown DIR)"
+            f"{model.method}: without a cohort for this encoder there is nothing to tune with; run: kith cohort build "
+            "DIR --encoder NAME, or give clips of other people with --unknown DIR"
         )
     if model.method == FALLBACK:
         return f"cosine with AS-norm stays: the tuned head was no better on held-out clips ({rates})"
@@ -144,7 +145,8 @@ def find_problems(
     """
     rows = np.flatnonzero(~held_out.copies)
     labels, scores = held_out.labels[rows], held_out.known[rows]
-    llrs = calibration.llr(scores)
+    conditions = held_out.known_conditions[rows] if held_out.has_conditions else None
+    llrs = calibration.llr(scores, conditions)
     own = llrs[np.arange(len(rows)), labels]
     by_clips = np.array([basis == "clips" for basis in held_out.basis])[labels]
 

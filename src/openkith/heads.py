@@ -11,13 +11,13 @@ import numpy as np
 
 from openkith.errors import GalleryError, KithError
 from openkith.openset import HeldOutErrors, OpenSetModel, restore_scorer
-from openkith.scoring.base import Arrays, EmbeddingSet, FloatArray
+from openkith.scoring.base import Arrays, EmbeddingSet, FloatArray, guessed_conditions
 from openkith.scoring.calibration import Calibration, HeldOutScores
 from openkith.scoring.holdout import ORIGINAL_SHARE
 
 __all__ = ["add_strangers", "pack_model", "unpack_model"]
 
-FORMAT = 1
+FORMAT = 2
 _SCORER, _HELD_OUT = "scorer/", "held_out/"
 
 
@@ -40,7 +40,7 @@ def pack_model(model: OpenSetModel, extra: Mapping[str, Any]) -> tuple[dict[str,
         "scorer": {"name": model.scorer.name, "config": scorer_config},
         "basis": list(model.held_out.basis),
         "errors": errors,
-        "dim": model.dim,
+        "shape": list(model.shape),
         **extra,
     }
     arrays = {f"{_SCORER}{key}": np.ascontiguousarray(value) for key, value in scorer_arrays.items()}
@@ -80,14 +80,16 @@ def unpack_model(
             name: HeldOutErrors(*(math.nan if rate is None else rate for rate in rates))
             for name, rates in config["errors"].items()
         }
-        _check(held_out, scorer.score(np.zeros((1, config["dim"]), np.float32)))
-        asked, method, dim = config["asked"], config["method"], config["dim"]
+        _check(held_out, scorer.score(np.zeros((1, *config["shape"]), np.float32)))
+        asked, method, shape = config["asked"], config["method"], tuple(config["shape"])
     except (KithError, KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
         reason = " ".join(f"{type(error).__name__} {error}".split())
         raise GalleryError(
             f"the stored head is damaged, or of another version ({reason}); run: kith tune"
         ) from error
-    model = OpenSetModel(asked, method, scorer, held_out, Calibration.fit(held_out, **settings), errors, dim)
+    model = OpenSetModel(
+        asked, method, scorer, held_out, Calibration.fit(held_out, **settings), errors, shape
+    )
     return model if strangers is None else add_strangers(model, strangers, **settings)
 
 
@@ -100,6 +102,12 @@ def _check(held_out: HeldOutScores, probe: FloatArray) -> None:
     for scores, columns in ((held_out.known, known), (held_out.unknown, unknown)):
         shapes.append(scores.shape[1:] == (n_people,))
         shapes.extend(column.shape == scores.shape[:1] for column in columns)
+    if held_out.has_conditions:
+        for scores, conditions in (
+            (held_out.known, held_out.known_conditions),
+            (held_out.unknown, held_out.unknown_conditions),
+        ):
+            shapes.append(conditions.shape == (len(scores), held_out.known_conditions.shape[1]))
     if not all(shapes) or not np.isin(held_out.labels, np.arange(n_people)).all():
         raise ValueError("arrays that do not fit together")
     if not all(np.isfinite(array).all() for array in (probe, *held_out.arrays().values())):
@@ -109,11 +117,15 @@ def _check(held_out: HeldOutScores, probe: FloatArray) -> None:
 def add_strangers(model: OpenSetModel, strangers: EmbeddingSet, **settings: Any) -> OpenSetModel:
     """The model, calibrated with the scores of more people whom it has not learned from."""
     held_out = model.held_out
+    conditions = guessed_conditions(model.scorer, strangers.embeddings)
     first = int(held_out.unknown_clips.max()) + 1 if len(held_out.unknown_clips) else 0
     more = replace(
         held_out,
         unknown=np.concatenate([held_out.unknown, model.scorer.score(strangers.embeddings)]),
         unknown_clips=np.concatenate([held_out.unknown_clips, strangers.clips + first]),
         unknown_weights=np.concatenate([held_out.unknown_weights, strangers.weights(ORIGINAL_SHARE)]),
+        unknown_conditions=np.concatenate([held_out.unknown_conditions, conditions])
+        if held_out.has_conditions
+        else held_out.unknown_conditions,
     )
     return replace(model, held_out=more, calibration=Calibration.fit(more, **settings))

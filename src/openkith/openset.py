@@ -1,7 +1,7 @@
 """The open-set model: a back end, chosen and calibrated on clips that it did not learn from.
 
 `fit_open_set` is what tuning is, for the recogniser, the evaluation and the scikit-learn estimator alike: hold out
-clips, fit, score them, calibrate, and for the method "auto" keep the tuned head only where it wins.
+clips, fit, score them, calibrate, and for the method "auto" drop the tuned head where held-out clips speak against it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ import numpy.typing as npt
 
 from openkith.errors import ConfigError, NotEnoughDataError
 from openkith.metrics import eer
-from openkith.scoring.base import Arrays, EmbeddingSet, Scorer, check_embeddings
+from openkith.scoring.base import Arrays, EmbeddingSet, Scorer, check_embeddings, guessed_conditions
 from openkith.scoring.calibration import Calibration, HeldOutScores, check_rates
 from openkith.scoring.cosine import Cosine
-from openkith.scoring.fusion import Fusion
 from openkith.scoring.holdout import enough_voices, hold_out
-from openkith.scoring.norm import AsNorm
+from openkith.scoring.norm import AsNorm, SNorm
+from openkith.scoring.plda import PLDA
+from openkith.scoring.views import SENTENCES, WORDS, Part, ViewFusion
 from openkith.scoring.whitening import WhitenedCosine
-from openkith.tuning import SpeakerRPL, SpeakerRPLPlus, TuneConfig
+from openkith.tuning import SpeakerRPL, SpeakerRPLPlus, SpeakerRPLV2, TuneConfig
 
 __all__ = ["AUTO", "METHODS", "HeldOutErrors", "OpenSetModel", "fit_open_set", "restore_scorer"]
 
@@ -31,29 +32,56 @@ AUTO = "auto"
 BASELINE = "cosine"
 FALLBACK = "as-norm"
 TUNED = "fusion"
+FUSED_MEMBERS = 4  # adapters on each view, half as wide and trained half as long as one that stands alone
+_FUSED_STEPS = 80
+_FUSED_STEPS_PER_PERSON = 2
 
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 
 
-def _fusion(n_people: int, seed: int) -> Fusion:
-    members: list[Scorer] = [AsNorm(), WhitenedCosine()]
+def _fusion(n_people: int, seed: int, members: int = FUSED_MEMBERS) -> ViewFusion:
+    parts = [
+        Part(AsNorm),
+        Part(partial(PLDA, space="raw", iterations=0)),
+        Part(AsNorm, in_space=False, enrolled=WORDS),
+    ]
     if n_people > 1:  # the SpeakerRPL loss tells people apart; with one person there is nobody to tell apart
-        members.append(SpeakerRPLPlus(TuneConfig(seed=seed)))
-    return Fusion(members)
+        steps = max(_FUSED_STEPS, _FUSED_STEPS_PER_PERSON * n_people)
+        config = TuneConfig(
+            seed=seed, members=members, hidden=(256, 128, 128), out=96, steps=steps, learning_rate=0.02
+        )
+        parts.append(Part(partial(SpeakerRPLPlus, config, space="raw"), enrolled=SENTENCES))
+    return ViewFusion(parts)
 
 
-#: Every method by name: (number of people, seed) to a scorer that is not fitted yet.
-METHODS: dict[str, Callable[[int, int], Scorer]] = {
-    "cosine": lambda n_people, seed: Cosine(),  # noqa: ARG005
-    "as-norm": lambda n_people, seed: AsNorm(),  # noqa: ARG005
-    "whitened": lambda n_people, seed: WhitenedCosine(),  # noqa: ARG005
-    "speaker-rpl": lambda n_people, seed: SpeakerRPL(TuneConfig(unknown_weight=0.0, seed=seed)),  # noqa: ARG005
-    "speaker-rpl+": lambda n_people, seed: SpeakerRPLPlus(TuneConfig(seed=seed)),  # noqa: ARG005
-    "fusion": _fusion,
+def _rpl(scorer: type[SpeakerRPL], **changes: Any) -> Callable[[int, int, int | None], Scorer]:
+    def make(n_people: int, seed: int, members: int | None) -> Scorer:  # noqa: ARG001
+        recipe = TuneConfig.v2 if scorer is SpeakerRPLV2 else TuneConfig
+        given: dict[str, Any] = {**changes, **({} if members is None else {"members": members})}
+        return scorer(recipe(seed=seed, **given))
+
+    return make
+
+
+#: Every method by name: (number of people, seed, members or None) to a scorer that is not fitted yet.
+METHODS: dict[str, Callable[[int, int, int | None], Scorer]] = {
+    "cosine": lambda n_people, seed, members: Cosine(),  # noqa: ARG005
+    "as-norm": lambda n_people, seed, members: AsNorm(),  # noqa: ARG005
+    "s-norm": lambda n_people, seed, members: SNorm(),  # noqa: ARG005
+    "whitened": lambda n_people, seed, members: WhitenedCosine(),  # noqa: ARG005
+    "plda": lambda n_people, seed, members: PLDA(),  # noqa: ARG005
+    "speaker-rpl": _rpl(SpeakerRPL, unknown_weight=0.0),
+    "speaker-rpl+": _rpl(SpeakerRPLPlus),
+    "speaker-rpl-v2": _rpl(SpeakerRPLV2),
+    "fusion": lambda n_people, seed, members: _fusion(n_people, seed, members or FUSED_MEMBERS),
 }
 
 _SCORERS: dict[str, type[Scorer]] = {
-    scorer.name: scorer for scorer in (Cosine, AsNorm, WhitenedCosine, SpeakerRPL, SpeakerRPLPlus, Fusion)
+    scorer.name: scorer
+    for scorer in (
+        *(Cosine, AsNorm, SNorm, WhitenedCosine, PLDA),
+        *(SpeakerRPL, SpeakerRPLPlus, SpeakerRPLV2, ViewFusion),
+    )
 }
 
 
@@ -65,7 +93,7 @@ def restore_scorer(name: str, config: dict[str, Any], arrays: Arrays) -> Scorer:
     """
     if name not in _SCORERS:
         raise ConfigError(f"the head uses the scorer {name!r}, which this version does not have; tune again")
-    if name == Fusion.name:
+    if name == ViewFusion.name:
         members = []
         for i, member in enumerate(config["members"]):
             own = {
@@ -114,7 +142,7 @@ class OpenSetModel:
         held_out: Scores of clips that it did not learn from.
         calibration: Made of these.
         errors: Held-out error rates of every method that was tried.
-        dim: d, length of the embeddings.
+        shape: Of an embedding, (V, d) with V views, or (d,).
     """
 
     asked: str
@@ -123,20 +151,32 @@ class OpenSetModel:
     held_out: HeldOutScores
     calibration: Calibration
     errors: dict[str, HeldOutErrors]
-    dim: int
+    shape: tuple[int, ...]
 
     def llrs(self, embeddings: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """Calibrated natural-log likelihood ratios, (p, d) to (p, C).
+        """Calibrated natural-log likelihood ratios, (p, V, d) or (p, d) to (p, C).
 
         Raises:
-            InputError: Embeddings of another length, or not finite.
+            InputError: Embeddings of another shape, or not finite.
         """
-        check_embeddings(embeddings, "probes", self.dim)
-        return self.calibration.llr(self.scorer.score(embeddings))
+        check_embeddings(embeddings, "probes", self.shape)
+        return self.calibration.llr(
+            self.scorer.score(embeddings), guessed_conditions(self.scorer, embeddings)
+        )
 
     def posteriors(self, embeddings: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """P(each person) and, last, P(unknown): (p, d) to (p, C + 1)."""
+        """P(each person) and, last, P(unknown): (p, V, d) or (p, d) to (p, C + 1)."""
         return self.calibration.posteriors(self.llrs(embeddings))
+
+
+def _doubt(rate: float, held_out: HeldOutScores) -> float:
+    """Two standard errors of a held-out error rate: how much worse the fused head may look by chance.
+
+    A few clips of a household say less than what is known of the methods, so the fused head is kept until they speak
+    clearly against it.
+    """
+    clips = max(len(np.unique(held_out.clips)), 1)
+    return float(2.0 * np.sqrt(max(rate * (1.0 - rate), 1.0 / (4.0 * clips)) / clips))
 
 
 def fit_open_set(
@@ -146,6 +186,7 @@ def fit_open_set(
     *,
     halves: EmbeddingSet | None = None,
     seed: int = 0,
+    members: int | None = None,
     far: float = 0.01,
     verify_far: float | None = None,
     unknown_prior: float = 0.5,
@@ -154,18 +195,19 @@ def fit_open_set(
     """Fit, hold out and calibrate.
 
     Args:
-        method: A key of `METHODS`, or "auto": the fused head if it beats cosine and AS-norm on held-out clips,
-            otherwise cosine with AS-norm (without a cohort of three voices or more: cosine).
+        method: A key of `METHODS`, or "auto": the fused head, unless it is clearly worse than cosine or AS-norm on
+            held-out clips, then cosine with AS-norm (without a cohort of three voices or more: cosine).
         enrolment: Clips and copies of the enrolled people, labels 0 to C-1.
         cohort: Clips and copies of other people.
         halves: Disjoint parts of clips, with the labels and clips of ``enrolment``; rows 2i and 2i + 1 are the two
             halves of one clip. They stand in for people with a single clip.
         seed: Of everything random.
+        members: Adapters of the SpeakerRPL methods (in the fusion: on each view); None: the method's own number.
         far, verify_far, unknown_prior: See `Calibration`.
         progress: Called with what is being done.
 
     Raises:
-        ConfigError: No such method, or a rate or the prior is not between 0 and 1.
+        ConfigError: No such method, a rate or the prior is not between 0 and 1, or members below 1.
         InputError: Embeddings of different lengths, or not finite.
         NotEnoughDataError: No enrolled people, no cohort for a method that needs one, or nobody to compare with.
     """
@@ -174,10 +216,10 @@ def fit_open_set(
     check_rates(far, verify_far, unknown_prior)
     if not len(enrolment):
         raise NotEnoughDataError("nobody is enrolled; enrol someone first")
-    dim = enrolment.embeddings.shape[1]
+    shape = enrolment.embeddings.shape[1:]
     for what, items in (("enrolment", enrolment), ("cohort", cohort), ("halves", halves)):
         if items is not None:
-            check_embeddings(items.embeddings, what, dim)
+            check_embeddings(items.embeddings, what, shape)
     if cohort is not None and not len(cohort):
         cohort = None
     n_people = int(enrolment.labels.max()) + 1
@@ -189,15 +231,16 @@ def fit_open_set(
     for i, name in enumerate(candidates):
         if progress:
             progress(f"held-out clips with {name}", i, len(candidates) + 1)
-        tried[name] = hold_out(partial(METHODS[name], n_people, seed), enrolment, cohort, halves)
+        tried[name] = hold_out(partial(METHODS[name], n_people, seed, members), enrolment, cohort, halves)
     errors = {name: HeldOutErrors.of(scores) for name, scores in tried.items()}
     chosen = candidates[0]
     if len(candidates) > 1:
-        chosen = TUNED if errors[TUNED].mean < min(errors[BASELINE].mean, errors[FALLBACK].mean) else FALLBACK
+        better = min(errors[BASELINE].mean, errors[FALLBACK].mean)
+        chosen = FALLBACK if errors[TUNED].mean > better + _doubt(better, tried[TUNED]) else TUNED
     if progress:
         progress(f"all clips with {chosen}", len(candidates), len(candidates) + 1)
-    scorer = METHODS[chosen](n_people, seed).fit(enrolment, cohort)
+    scorer = METHODS[chosen](n_people, seed, members).fit(enrolment, cohort)
     calibration = Calibration.fit(tried[chosen], far=far, verify_far=verify_far, unknown_prior=unknown_prior)
     if progress:
         progress("done", len(candidates) + 1, len(candidates) + 1)
-    return OpenSetModel(method, chosen, scorer, tried[chosen], calibration, errors, dim)
+    return OpenSetModel(method, chosen, scorer, tried[chosen], calibration, errors, shape)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from openkith.audio import Audio, Quality, measure_quality, trim_silence
 from openkith.audio.augment import CONDITIONS, GROUPS, make_copies
 from openkith.encoders.base import Encoder, FloatArray
+from openkith.encoders.views import embed_views
 from openkith.errors import GalleryError
 
 __all__ = ["COPY_CONDITIONS", "EmbeddedClip", "embed_with_copies"]
@@ -30,22 +31,32 @@ class EmbeddedClip:
     """What is kept of a recording.
 
     Attributes:
-        embedding: (d,) float32, of its speech.
-        copies: (len(COPY_CONDITIONS), d) float16, or (0, d) where no copies were made.
-        halves: (2, d) float32, of the first and second half of its speech, or (0, d) for a short clip.
+        views: (V, d) float32, of its speech, the encoder's plain view first.
+        copies: (len(COPY_CONDITIONS), V, d) float16, or (0, V, d) where no copies were made.
+        halves: (2, V, d) float32, of the first and second half of its speech, or (0, V, d) for a short clip.
         quality: Of the recording.
         speech_seconds: Of speech that was embedded.
     """
 
-    embedding: FloatArray
+    views: FloatArray
     copies: npt.NDArray[np.float16]
     halves: FloatArray
     quality: Quality
     speech_seconds: float
 
+    @property
+    def embedding(self) -> FloatArray:
+        """(d,), the plain view."""
+        return np.asarray(self.views[0], np.float32)
+
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """What the gallery stores."""
-        return {"embedding": self.embedding, "copies": self.copies, "halves": self.halves}
+        return {
+            "embedding": self.embedding,
+            "views": self.views,
+            "copies": self.copies,
+            "halves": self.halves.astype(np.float16),
+        }
 
 
 def copy_groups(n_copies: int) -> npt.NDArray[np.int64]:
@@ -75,7 +86,7 @@ def embed_with_copies(
     Args:
         encoder: Any encoder.
         clips: Recordings.
-        copies: Whether to make copies and halves; without them only the clip itself is embedded.
+        copies: Whether to make copies and halves; without them only the clip itself is embedded, in all views.
         progress: Called with clips done and clips in all.
     """
     embedded: list[EmbeddedClip] = []
@@ -83,13 +94,13 @@ def embed_with_copies(
         batch = clips[first : first + _BATCH_CLIPS]
         speech = [trim_silence(clip) for clip in batch]
         parts = [_parts(clip) if copies else [clip] for clip in speech]
-        vectors = encoder.embed([part for group in parts for part in group])
+        vectors = embed_views(encoder, [part for group in parts for part in group])
         ends = np.cumsum([len(group) for group in parts])
         for clip, voiced, rows in zip(batch, speech, np.split(vectors, ends[:-1]), strict=True):
             n_copies = len(COPY_CONDITIONS) if copies else 0
             embedded.append(
                 EmbeddedClip(
-                    embedding=rows[0].copy(),
+                    views=rows[0].copy(),
                     copies=rows[1 : 1 + n_copies].astype(np.float16),
                     halves=rows[1 + n_copies :].copy(),  # not a view, which would keep the batch alive
                     quality=measure_quality(clip),

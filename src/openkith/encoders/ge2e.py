@@ -5,25 +5,29 @@ et al., "Generalized end-to-end loss for speaker verification", ICASSP 2018). Th
 Resemblyzer 0.1.4.
 
 A clip is cut into windows of 1.6 s; its embedding is the normalised mean of theirs. The mel powers are not
-logarithmic, so level matters: see ``level_dbfs``.
+logarithmic, so level matters: see ``level_dbfs``. That is the plain view, what the published package gives; for the
+other views see `VIEWS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import soxr
 import torch
 
 from openkith.audio import SAMPLE_RATE, Audio
 from openkith.audio.features import power_mel
 from openkith.encoders.base import FloatArray, torch_threads
+from openkith.encoders.views import PLAIN, Mel, compress, subtract_floor, subtract_reverberation
 from openkith.encoders.weights import PUBLISHED, load_local_weights, load_weights, state_digest
 from openkith.errors import ConfigError, WeightsError
 
-__all__ = ["GE2E"]
+__all__ = ["GE2E", "VIEWS"]
 
 N_MELS = 40
 HIDDEN = 256
@@ -34,6 +38,39 @@ WINDOW_STEP_FRAMES = 77  # 1.3 windows per second
 LAST_WINDOW_COVERAGE = 0.75  # a last window with less speech than this share is left out
 BATCH_WINDOWS = 128
 _HOP = int(HOP_SECONDS * SAMPLE_RATE)
+_NEEDED = WINDOW_FRAMES * _HOP  # samples of a window
+AVERAGED_FRAMES = (
+    79,
+    99,
+    119,
+    139,
+    159,
+)  # whose hidden states make a window's embedding in all views but the plain
+FASTER, SLOWER = 1.12, 0.89
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """Mel powers (T, 40) of a clip: raised to the level, exactly at the level, and that at another speed."""
+
+    raised: Mel
+    levelled: Mel
+    faster: Mel
+    slower: Mel
+
+
+VIEWS: dict[str, Callable[[_Heard], Mel]] = {
+    "averaged": lambda heard: heard.raised,
+    "levelled": lambda heard: heard.levelled,
+    "denoised": lambda heard: subtract_floor(heard.levelled),
+    "dereverberated": lambda heard: subtract_reverberation(subtract_floor(heard.levelled)),
+    "faster": lambda heard: heard.faster,
+    "slower": lambda heard: heard.slower,
+    "reversed": lambda heard: heard.levelled[::-1],
+    "compressed": lambda heard: compress(heard.levelled),
+}
+"""The views after the plain one. In each of them a window's embedding is the mean over hidden states from its middle
+on, and a clip under 1.6 s has two windows: followed by silence, and repeated to fill it."""
 
 
 class GE2E:
@@ -45,8 +82,8 @@ class GE2E:
         level_dbfs: Quieter clips are raised to this RMS level, in dB of full scale, before the mel powers.
         lower: Also bring louder clips down to it: better where the distance to the microphone varies, worse
             where each speaker keeps a level (``benchmarks/encoder_front_end.py`` measures this and the next).
-        repeat_short: Embed a clip under 1.6 s twice, followed by silence and repeated to fill the window, and
-            take the mean; otherwise only followed by silence.
+        repeat_short: In the plain view too, embed a clip under 1.6 s twice, followed by silence and repeated to fill
+            the window, and take the mean; otherwise only followed by silence, as published.
 
     Raises:
         ConfigError: A level that is not within -100 to 0 dBFS.
@@ -56,6 +93,7 @@ class GE2E:
     name = "ge2e"
     dim = HIDDEN
     sample_rate = SAMPLE_RATE
+    views = (PLAIN, *VIEWS)
 
     def __init__(
         self,
@@ -64,7 +102,7 @@ class GE2E:
         *,
         level_dbfs: float = -30.0,
         lower: bool = False,
-        repeat_short: bool = True,
+        repeat_short: bool = False,
     ) -> None:
         if not -100.0 <= level_dbfs <= 0.0:
             raise ConfigError(f"level_dbfs is {level_dbfs}; give a level from -100 to 0 dBFS")
@@ -78,7 +116,7 @@ class GE2E:
         state = {name: value for name, value in state.items() if not name.startswith("similarity_")}
         self._network = _build(state, published.requirement if weights is None else str(weights))
         front_end = f"{level_dbfs:g}dB{'-fixed' if lower else ''}{'-repeat' if repeat_short else ''}"
-        self.fingerprint = f"ge2e/{front_end}/{state_digest(state)[:32]}"
+        self.fingerprint = f"ge2e/{front_end}/{len(self.views)}-views/{state_digest(state)[:32]}"
 
     def embed(self, clips: Sequence[Audio]) -> FloatArray:
         """L2-normalised embeddings of whole clips.
@@ -91,12 +129,47 @@ class GE2E:
         """
         if not clips:
             return np.zeros((0, self.dim), np.float32)
-        windows = [self._windows(clip)[1] for clip in clips]
-        owner = np.repeat(np.arange(len(clips)), [len(part) for part in windows])
-        total = np.zeros((len(clips), self.dim), np.float32)
-        np.add.at(total, owner, self._run(np.concatenate(windows)))
+        return self._mean_of_windows([self._windows(clip)[1] for clip in clips])
+
+    def embed_views(self, clips: Sequence[Audio]) -> FloatArray:
+        """L2-normalised embeddings of whole clips in all views.
+
+        Args:
+            clips: Speech, best with its silences already cut out.
+
+        Returns:
+            Shape (len(clips), V, 256), float32; ``[:, 0]`` is what `embed` gives.
+        """
+        embedded = np.zeros((len(clips), len(self.views), self.dim), np.float32)
+        if not clips:
+            return embedded
+        embedded[:, 0] = self.embed(clips)
+        heard = [self._hear(clip) for clip in clips]
+        for view, look in enumerate(VIEWS.values(), start=1):
+            windows = [_cut(look(one)) for one in heard]
+            embedded[:, view] = self._mean_of_windows(windows, AVERAGED_FRAMES)
+        return embedded
+
+    def _mean_of_windows(
+        self, windows: Sequence[FloatArray], frames: Sequence[int] | None = None
+    ) -> FloatArray:
+        """Normalised means (n, 256) over the embeddings of each clip's windows (w, 160, 40)."""
+        owner = np.repeat(np.arange(len(windows)), [len(part) for part in windows])
+        total = np.zeros((len(windows), self.dim), np.float32)
+        np.add.at(total, owner, self._run(np.concatenate(windows), frames))
         total /= np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-9)
         return total
+
+    def _hear(self, clip: Audio) -> _Heard:
+        samples = self._levelled(clip.samples)
+        raised = _speech_mel(samples)
+        power = float(np.mean(np.square(samples, dtype=np.float64)))
+        gain = 10.0 ** (self.level_dbfs / 10.0) / max(power, 1e-18)
+        other = [
+            _speech_mel(soxr.resample(samples, speed * SAMPLE_RATE, SAMPLE_RATE)) * gain
+            for speed in (FASTER, SLOWER)
+        ]
+        return _Heard(raised, raised * gain, *other)
 
     def embed_windows(self, clip: Audio) -> tuple[npt.NDArray[np.float64], FloatArray]:
         """Embeddings of overlapping windows of 1.6 s, 0.77 s apart, whose normalised mean is the clip's.
@@ -132,26 +205,23 @@ class GE2E:
     def _windows(self, clip: Audio) -> tuple[npt.NDArray[np.int64], FloatArray]:
         """First frame of each window (w,) and its mel powers (w, 160, 40)."""
         samples = self._levelled(clip.samples)
-        needed = WINDOW_FRAMES * _HOP
-        if self.repeat_short and len(samples) < needed:
-            both = np.pad(samples, (0, needed - len(samples))), np.resize(samples, needed)
+        if self.repeat_short and len(samples) < _NEEDED:
+            both = np.pad(samples, (0, _NEEDED - len(samples))), np.resize(samples, _NEEDED)
             mels = [power_mel(filled, n_mels=N_MELS)[:WINDOW_FRAMES] for filled in both]
             return np.zeros(2, np.int64), np.stack(mels)
-        n_frames = -(-(len(samples) + 1) // _HOP)
-        starts = np.arange(0, max(1, n_frames - WINDOW_FRAMES + WINDOW_STEP_FRAMES + 1), WINDOW_STEP_FRAMES)
-        covered = (len(samples) - starts[-1] * _HOP) / needed
-        if len(starts) > 1 and covered < LAST_WINDOW_COVERAGE:
-            starts = starts[:-1]
-        end = int(starts[-1]) * _HOP + needed
+        starts = _starts(len(samples))
+        end = int(starts[-1]) * _HOP + _NEEDED
         mel = power_mel(np.pad(samples, (0, max(0, end - len(samples)))), n_mels=N_MELS)
         return starts, mel[starts[:, None] + np.arange(WINDOW_FRAMES)]
 
-    def _run(self, mels: FloatArray, states: bool = False) -> FloatArray:
-        """Embeddings (w, 256), or hidden states (w, frames, 256), of windows (w, frames, 40)."""
+    def _run(
+        self, mels: FloatArray, frames: Sequence[int] | None = None, *, states: bool = False
+    ) -> FloatArray:
+        """Embeddings (w, 256), or hidden states (w, T, 256), of windows (w, T, 40)."""
         batches = [mels[start : start + BATCH_WINDOWS] for start in range(0, len(mels), BATCH_WINDOWS)]
         with torch.inference_mode(), torch_threads(self.threads):
             return np.concatenate(
-                [self._network(torch.from_numpy(batch))[int(states)].numpy() for batch in batches]
+                [self._network(torch.from_numpy(batch), frames)[int(states)].numpy() for batch in batches]
             )
 
 
@@ -163,11 +233,47 @@ class _Network(torch.nn.Module):
         self.lstm = torch.nn.LSTM(N_MELS, HIDDEN, LAYERS, batch_first=True)
         self.linear = torch.nn.Linear(HIDDEN, HIDDEN)
 
-    def forward(self, mels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mel powers (w, frames, 40) to embeddings (w, 256) and hidden states (w, frames, 256)."""
+    def forward(
+        self, mels: torch.Tensor, frames: Sequence[int] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mel powers (w, T, 40) to embeddings (w, 256) and hidden states (w, T, 256).
+
+        The embedding is that of the last hidden state, or the mean over those of some frames.
+        """
         hidden, _ = self.lstm(mels)
-        embedding = torch.nn.functional.normalize(torch.relu(self.linear(hidden[:, -1])), dim=1)
-        return embedding, hidden
+        used = hidden[:, -1:] if frames is None else hidden[:, list(frames)]
+        embeddings = torch.nn.functional.normalize(torch.relu(self.linear(used)), dim=-1)
+        if frames is not None:
+            return torch.nn.functional.normalize(embeddings.mean(1), dim=-1), hidden
+        return embeddings[:, 0], hidden
+
+
+def _starts(n_samples: int) -> npt.NDArray[np.int64]:
+    """First frame of each window of so many samples."""
+    n_frames = -(-(n_samples + 1) // _HOP)
+    starts = np.arange(0, max(1, n_frames - WINDOW_FRAMES + WINDOW_STEP_FRAMES + 1), WINDOW_STEP_FRAMES)
+    covered = (n_samples - starts[-1] * _HOP) / _NEEDED
+    return starts[:-1] if len(starts) > 1 and covered < LAST_WINDOW_COVERAGE else starts
+
+
+def _speech_mel(samples: FloatArray) -> Mel:
+    """Mel powers (T, 40) of frames that begin within the samples, without the one beyond their end."""
+    mel = power_mel(np.ascontiguousarray(samples, np.float32), n_mels=N_MELS)
+    return mel[: max(1, -(-len(samples) // _HOP))].astype(np.float64)
+
+
+def _cut(mel: Mel) -> FloatArray:
+    """Windows (w, 160, 40) of mel powers (T, 40): two of a clip under 1.6 s, padded and repeated."""
+    n = len(mel)
+    if n < WINDOW_FRAMES:
+        padded, repeated = (
+            np.pad(mel, ((0, WINDOW_FRAMES - n), (0, 0))),
+            np.resize(mel, (WINDOW_FRAMES, N_MELS)),
+        )
+        return np.stack([padded, repeated]).astype(np.float32)
+    starts = _starts(n * _HOP)
+    padded = np.pad(mel, ((0, max(0, int(starts[-1]) + WINDOW_FRAMES - n)), (0, 0)))
+    return np.asarray(padded[starts[:, None] + np.arange(WINDOW_FRAMES)], np.float32)
 
 
 def _build(state: dict[str, torch.Tensor], source: str) -> _Network:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from openkith.errors import InputError, NotEnoughDataError
 
-__all__ = ["Arrays", "EmbeddingSet", "FloatArray", "Scorer", "check_embeddings", "normalise"]
+__all__ = ["Arrays", "EmbeddingSet", "FloatArray", "Scorer", "check_embeddings", "normalise", "one_view"]
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -26,20 +26,21 @@ def normalise(x: npt.NDArray[Any]) -> FloatArray:
     return np.asarray(x / np.maximum(length, 1e-9), dtype=np.float32)
 
 
-def check_embeddings(x: npt.NDArray[Any], what: str, dim: int | None = None) -> None:
+def check_embeddings(x: npt.NDArray[Any], what: str, shape: tuple[int, ...] | None = None) -> None:
     """Refuse what no back end can score.
 
     Args:
         x: Embeddings.
         what: What they are, for the message.
-        dim: The length that each must have; None: any.
+        shape: The shape that each must have, (d,) or (V, d); None: any.
 
     Raises:
-        InputError: Not (n, dim), or a value is not finite.
+        InputError: Not of that shape, or a value is not finite.
     """
-    if x.ndim != 2 or (dim is not None and x.shape[1] != dim):
-        raise InputError(f"{what}: embeddings of shape {x.shape}; give (n, {dim or 'd'}), one row a clip")
-    finite = np.isfinite(x).all(axis=1)
+    if x.ndim not in (2, 3) or (shape is not None and x.shape[1:] != shape):
+        wanted = "d" if shape is None else ", ".join(map(str, shape))
+        raise InputError(f"{what}: embeddings of shape {x.shape}; give (n, {wanted}), one row a clip")
+    finite = np.isfinite(x).all(axis=tuple(range(1, x.ndim)))
     if not finite.all():
         raise InputError(f"{what}: row {np.argmin(finite)} has NaN or infinite values; leave that clip out")
 
@@ -49,7 +50,7 @@ class EmbeddingSet:
     """Embeddings of clips and of degraded copies of them, with what is known about each row.
 
     Attributes:
-        embeddings: (n, d) float32.
+        embeddings: (n, d) float32, or (n, V, d) where an encoder gives V views of each clip, the plain one first.
         labels: (n,) speaker of each row; 0 to C-1 for enrolled people.
         clips: (n,) recording of each row: a clip and its copies share a number.
         groups: (n,) condition of each row: an index into `openkith.audio.augment.GROUPS`, 0 is clean.
@@ -64,7 +65,7 @@ class EmbeddingSet:
 
     @classmethod
     def plain(cls, embeddings: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Self:
-        """Clips without copies: embeddings (n, d), labels (n,)."""
+        """Clips without copies: embeddings (n, d) or (n, V, d), labels (n,)."""
         n = len(embeddings)
         return cls(
             np.asarray(embeddings, np.float32),
@@ -91,6 +92,15 @@ class EmbeddingSet:
 
     def __len__(self) -> int:
         return len(self.embeddings)
+
+    @property
+    def n_views(self) -> int:
+        """V; 1 for embeddings (n, d)."""
+        return self.embeddings.shape[1] if self.embeddings.ndim == 3 else 1
+
+    def view(self, index: int) -> EmbeddingSet:
+        """One view of every row: embeddings (n, d)."""
+        return replace(self, embeddings=one_view(self.embeddings, index))
 
     @property
     def n_speakers(self) -> int:
@@ -121,6 +131,19 @@ class EmbeddingSet:
         )
 
 
+def one_view(embeddings: npt.NDArray[Any], index: int = 0) -> FloatArray:
+    """One view of embeddings (n, V, d) as (n, d); embeddings (n, d) have the plain view alone.
+
+    Raises:
+        IndexError: They do not have that view.
+    """
+    if embeddings.ndim == 3:
+        embeddings = embeddings[:, index]
+    elif index:
+        raise IndexError(f"view {index} of embeddings that have the plain view alone")
+    return np.asarray(embeddings, np.float32)
+
+
 def class_means(items: EmbeddingSet, values: npt.NDArray[Any], original_share: float) -> FloatArray:
     """Mean of ``values`` (n, d) for each speaker, every clip counting alike: (C, d)."""
     weights = items.weights(original_share)
@@ -145,7 +168,7 @@ class Scorer(Protocol):
         ...
 
     def score(self, embeddings: npt.NDArray[Any]) -> FloatArray:
-        """(p, d) to (p, C); larger is more likely."""
+        """(p, d), or (p, V, d) for a scorer of views, to (p, C); larger is more likely."""
         ...
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
@@ -158,11 +181,26 @@ class Scorer(Protocol):
         ...
 
 
+@runtime_checkable
+class ConditionScorer(Protocol):
+    """A scorer that also guesses in what condition a probe was recorded, for its calibration."""
+
+    def guess_conditions(self, embeddings: npt.NDArray[Any]) -> FloatArray:
+        """(p, V, d) to probabilities (p, K); the same K whichever part of a cohort it was fitted with."""
+        ...
+
+
+def guessed_conditions(scorer: Scorer, embeddings: npt.NDArray[Any]) -> FloatArray:
+    """Conditions (p, K) of probes; (p, 0) from a scorer that guesses none."""
+    if isinstance(scorer, ConditionScorer):
+        return scorer.guess_conditions(embeddings)
+    return np.zeros((len(embeddings), 0), np.float32)
+
+
 def need_cohort(cohort: EmbeddingSet | None, name: str) -> EmbeddingSet:
     """The cohort, or the error that says how to get one."""
     if cohort is None or cohort.n_clips < 2:
-        raise NotEnoughDataError(
-            f"{name} needs clips of other people, and there are {'none' if cohort is None else 'too few'} for this "
-            "encoder; give a folder of them with --unknown DIR, or use the method 'cosine'"
-        )
+        from openkith.scoring.cohort import cohort_needed_message
+
+        raise NotEnoughDataError(cohort_needed_message(name, few=cohort is not None))
     return cohort

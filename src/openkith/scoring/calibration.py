@@ -8,7 +8,7 @@ P(unknown).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ Floats = npt.NDArray[np.floating[Any]]
 DEFAULT_FAR = 0.01
 DEFAULT_UNKNOWN_PRIOR = 0.5
 _RIDGE = 0.1  # on the slope for standardised scores, in clips: few clips give a cautious slope
+_OFFSET_RIDGE = 3.0  # on the offsets by condition, in clips
+_LEAST_SPREAD = 1e-3  # of the probability of a condition
 _MAX_NONTARGETS = 200_000  # that the line is fitted to
 _MIN_SLOPE = 1e-3
 _ROUNDING = 1e-9  # of a sum of weights, relative
@@ -49,6 +51,8 @@ class HeldOutScores:
             clip), "cohort" (the spread within other speakers) or "none" (a single clip, and no such cohort: where
             nobody has a second one, ``known`` holds a guess for the person's own score).
         pseudo_weights: (s,) weight of each pseudo score.
+        known_conditions: (m, K) guessed recording condition of each row, from a scorer that guesses it; else (m, 0).
+        unknown_conditions: (u, K) the same of other people.
     """
 
     known: Floats
@@ -62,6 +66,21 @@ class HeldOutScores:
     pseudo: Floats
     basis: tuple[str, ...]
     pseudo_weights: Floats = field(default_factory=lambda: np.zeros(0))
+    known_conditions: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    unknown_conditions: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+
+    @property
+    def has_conditions(self) -> bool:
+        """Whether the scorer guessed conditions, and both kinds of rows are there to learn from."""
+        return self.known_conditions.size > 0 and self.unknown_conditions.size > 0
+
+    def shifted(self, offsets: Floats) -> HeldOutScores:
+        """With offsets (K,) by condition added to the scores of each row."""
+        return replace(
+            self,
+            known=self.known + (self.known_conditions @ offsets)[:, None],
+            unknown=self.unknown + (self.unknown_conditions @ offsets)[:, None],
+        )
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Every array by name, for saving."""
@@ -140,6 +159,8 @@ class Calibration:
         extrapolated: A rate asked is smaller than these recordings can show; its threshold follows from the spread
             of their scores.
         basis: See `HeldOutScores`; by person.
+        offsets: (K,) added to a score by the condition that the scorer guesses its probe was recorded in; empty for
+            a scorer that guesses none.
     """
 
     slope: float
@@ -154,6 +175,7 @@ class Calibration:
     unknown_clips: int
     extrapolated: bool
     basis: tuple[str, ...]
+    offsets: tuple[float, ...] = ()
 
     @classmethod
     def fit(
@@ -172,6 +194,9 @@ class Calibration:
         """
         verify_far = far if verify_far is None else verify_far
         check_rates(far, verify_far, unknown_prior)
+        offsets = fit_offsets(held_out) if held_out.has_conditions else np.zeros(0)
+        if len(offsets):
+            held_out = held_out.shifted(offsets)
         targets, target_weights, nontargets, nontarget_weights = held_out.trials()
         slope, intercept = fit_line(targets, target_weights, nontargets, nontarget_weights)
 
@@ -208,10 +233,18 @@ class Calibration:
             unknown_clips=n_clips,
             extrapolated=min(far, verify_far * n_people) * n_clips < 1.0,
             basis=held_out.basis,
+            offsets=tuple(offsets.tolist()),
         )
 
-    def llr(self, scores: Floats) -> npt.NDArray[np.float64]:
-        """Natural-log likelihood ratios of scores, any shape."""
+    def llr(self, scores: Floats, conditions: Floats | None = None) -> npt.NDArray[np.float64]:
+        """Natural-log likelihood ratios of scores.
+
+        Args:
+            scores: Any shape; (p, C) with conditions.
+            conditions: (p, K) guessed for each probe, where the calibration has offsets.
+        """
+        if conditions is not None and len(self.offsets):
+            scores = scores + (conditions @ np.array(self.offsets))[:, None]
         return _on_line(self.slope, self.intercept, scores)
 
     def posteriors(self, llrs: Floats) -> npt.NDArray[np.float64]:
@@ -276,6 +309,52 @@ def fit_line(
     # With the slope held above zero the intercept of an uninformative score keeps the ratio near 1.
     intercept = float(model.intercept_[0]) - slope * centre
     return slope, intercept
+
+
+def fit_offsets(held_out: HeldOutScores) -> npt.NDArray[np.float64]:
+    """What to add to a score for the condition of its probe, (K,), in units of scores.
+
+    Noise brings a person's own score down and leaves a stranger's where it is; one line for all conditions would then
+    be too strict in noise and too lax without. Logistic regression on the score and the guessed condition, with a ridge
+    on the offsets alone, so that a condition that was hardly heard has none.
+    """
+    from scipy.optimize import minimize
+
+    own = held_out.own()
+    weights = np.broadcast_to(held_out.known_weights[:, None], held_out.known.shape)
+    unknown_weights = np.broadcast_to(held_out.unknown_weights[:, None], held_out.unknown.shape)
+    n_people = held_out.known.shape[1]
+    rows = np.repeat(np.arange(len(held_out.known)), n_people).reshape(own.shape)
+    unknown_rows = np.repeat(np.arange(len(held_out.unknown)), n_people)
+    kinds = [(held_out.unknown.ravel(), unknown_weights.ravel(), held_out.unknown_conditions[unknown_rows])]
+    if (~own).any():
+        kinds.append((held_out.known[~own], weights[~own], held_out.known_conditions[rows[~own]]))
+    n_clips = float(held_out.known_weights.sum())
+    scores = np.concatenate([held_out.known[own], *(scores for scores, _, _ in kinds)]).astype(np.float64)
+    conditions = np.concatenate([held_out.known_conditions[rows[own]], *(each for _, _, each in kinds)])
+    weight = np.concatenate(
+        [weights[own] / weights[own].sum(), *(part / part.sum() / len(kinds) for _, part, _ in kinds)]
+    )
+    sign = np.where(np.arange(len(scores)) < own.sum(), 1.0, -1.0)
+    centre, scale = float(scores.mean()), float(scores.std())
+    if scale < _CONSTANT:
+        return np.zeros(conditions.shape[1])
+    middle = weight @ conditions / weight.sum()
+    spread = np.maximum(conditions.std(axis=0), _LEAST_SPREAD)
+    x = np.column_stack([(scores - centre) / scale, np.ones(len(scores)), (conditions - middle) / spread])
+    ridge = np.concatenate([[_RIDGE, 0.0], np.full(conditions.shape[1], _OFFSET_RIDGE)])
+
+    def cost(theta: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        margin = sign * (x @ theta)
+        value = n_clips * (weight @ np.logaddexp(0.0, -margin)) + 0.5 * (ridge @ theta**2)
+        slope = -n_clips * weight * sign / (1.0 + np.exp(np.minimum(margin, 500.0)))
+        return float(value), slope @ x + ridge * theta
+
+    theta = minimize(cost, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B").x
+    if theta[0] < _MIN_SLOPE:
+        return np.zeros(conditions.shape[1])
+    offsets = theta[2:] / spread * scale / theta[0]
+    return np.asarray(offsets - middle @ offsets, np.float64)
 
 
 def _threshold(scores: Floats, weights: Floats, far: float, n_clips: int) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -37,6 +38,8 @@ __all__ = [
 
 SUFFIX = ".safetensors"
 SAME_VOICE = 0.85  # cosine of mean embeddings above which two labels may be one voice
+_LARGEST = 127  # of the numbers in a cohort file
+_TINY = 1e-9
 _BLOCK = 1024  # labels compared with all others at once
 _BUILD = "kith cohort build DIR --encoder {encoder}"
 
@@ -58,7 +61,7 @@ def user_cohort_path(fingerprint: str) -> Path:
 
 
 def save_cohort(path: str | Path, cohort: EmbeddingSet, fingerprint: str, source: str) -> None:
-    """Write a cohort as one safetensors file, embeddings of any shape in half precision.
+    """Write a cohort as one safetensors file, embeddings of any shape as 8-bit numbers with a scale for each.
 
     Args:
         path: The file; it is complete under a temporary name before it takes its own.
@@ -72,8 +75,12 @@ def save_cohort(path: str | Path, cohort: EmbeddingSet, fingerprint: str, source
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
+    scales = np.maximum(np.abs(cohort.embeddings).max(axis=-1, keepdims=True) / _LARGEST, _TINY).astype(
+        np.float32
+    )
     arrays: Arrays = {
-        "embeddings": cohort.embeddings.astype(np.float16),
+        "embeddings": np.rint(cohort.embeddings / scales).astype(np.int8),
+        "scales": scales,
         "labels": cohort.labels.astype(np.int32),
         "clips": cohort.clips.astype(np.int32),
         "groups": cohort.groups.astype(np.int8),
@@ -111,7 +118,7 @@ def load_cohort(path: str | Path) -> tuple[EmbeddingSet, str]:
         names = json.loads(metadata["groups"]) if "groups" in metadata else list(GROUPS)
         renumbered = np.array([GROUPS.index(name) for name in names], np.int64)
         cohort = EmbeddingSet(
-            arrays["embeddings"].astype(np.float32),
+            arrays["embeddings"] * arrays["scales"],
             arrays["labels"].astype(np.int64),
             arrays["clips"].astype(np.int64),
             renumbered[arrays["groups"].astype(np.int64)],
@@ -186,7 +193,8 @@ def voice_groups(cohort: EmbeddingSet) -> npt.NDArray[np.int64]:
     """
     labels, index = np.unique(cohort.labels, return_inverse=True)
     originals = ~cohort.copies
-    embeddings = cohort.embeddings[originals].reshape(int(originals.sum()), -1)  # all views as one
+    whole = cohort.embeddings.reshape(len(cohort), math.prod(cohort.embeddings.shape[1:]))  # all views as one
+    embeddings = whole[originals]
     means = np.zeros((len(labels), embeddings.shape[1]))
     np.add.at(means, index[originals], embeddings)
     means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)

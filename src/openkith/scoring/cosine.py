@@ -14,13 +14,14 @@ from openkith.scoring.base import (
     FloatArray,
     class_means,
     normalise,
+    one_view,
 )
 
 __all__ = ["Cosine"]
 
 
 class Cosine:
-    """Cosine between a probe and the mean of a person's enrolment embeddings; copies and cohort are not used."""
+    """Cosine between a probe and the mean of a person's enrolment embeddings; copies, cohort and views are not used."""
 
     name = "cosine"
     needs_cohort = False
@@ -28,12 +29,12 @@ class Cosine:
 
     def fit(self, enrolment: EmbeddingSet, cohort: EmbeddingSet | None = None) -> Self:  # noqa: ARG002
         """Average the clips of each person."""
-        self.prototypes = normalise(class_means(enrolment, enrolment.embeddings, 1.0))
+        self.prototypes = normalise(class_means(enrolment, one_view(enrolment.embeddings), 1.0))
         return self
 
     def score(self, embeddings: npt.NDArray[Any]) -> FloatArray:
-        """(p, d) to cosines (p, C)."""
-        cosines = normalise(embeddings).astype(SCORED_IN) @ self.prototypes.T.astype(SCORED_IN)
+        """(p, d) or (p, V, d) to cosines (p, C)."""
+        cosines = normalise(one_view(embeddings)).astype(SCORED_IN) @ self.prototypes.T.astype(SCORED_IN)
         return cosines.astype(np.float32)
 
     def state(self) -> tuple[dict[str, Any], Arrays]:

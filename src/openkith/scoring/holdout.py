@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from openkith.scoring.base import EmbeddingSet, Scorer
+from openkith.scoring.base import EmbeddingSet, Scorer, guessed_conditions
 from openkith.scoring.calibration import HeldOutScores
 from openkith.scoring.cohort import voice_groups
 
@@ -48,6 +48,8 @@ def hold_out(
 
     known: list[npt.NDArray[Any]] = []
     unknown: list[npt.NDArray[Any]] = []
+    known_conditions: list[npt.NDArray[Any]] = []
+    unknown_conditions: list[npt.NDArray[Any]] = []
     rows_known: list[EmbeddingSet] = []
     rows_unknown: list[EmbeddingSet] = []
     for fold in range(folds):
@@ -60,9 +62,11 @@ def hold_out(
         scorer = make().fit(train, others)
         if len(probes):
             known.append(scorer.score(probes.embeddings))
+            known_conditions.append(guessed_conditions(scorer, probes.embeddings))
             rows_known.append(probes)
         if strangers is not None and len(strangers):
             unknown.append(scorer.score(strangers.embeddings))
+            unknown_conditions.append(guessed_conditions(scorer, strangers.embeddings))
             rows_unknown.append(strangers)
 
     empty = np.zeros((0, n_people), np.float32)
@@ -88,7 +92,16 @@ def hold_out(
         pseudo=pseudo,
         basis=basis,
         pseudo_weights=pseudo_weights,
+        known_conditions=_stacked(known_conditions),
+        unknown_conditions=_stacked(unknown_conditions),
     )
+
+
+def _stacked(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Conditions of all folds; none if a fold's cohort did not have them all."""
+    if len({part.shape[1] for part in parts}) != 1:
+        return np.zeros((0, 0), np.float32)
+    return np.concatenate(parts)
 
 
 def enough_voices(cohort: EmbeddingSet | None) -> bool:

@@ -21,14 +21,14 @@ from openkith.scoring.base import (
     class_means,
     need_cohort,
     normalise,
+    one_view,
 )
+from openkith.scoring.conditions import ConditionGuess, covariance, shrunk
 from openkith.scoring.norm import ORIGINAL_SHARE, as_norm, cohort_statistics, to_half
 
-__all__ = ["SpeakerSpace", "WhitenedCosine"]
+__all__ = ["SPACES", "RawSpace", "SpeakerSpace", "WhitenedCosine"]
 
 SHRINKAGE = 1.0  # of the within-class covariance, towards a multiple of the identity
-CONDITION_SHRINKAGE = 0.1  # of the covariance within conditions
-CONDITION_TEMPERATURE = 2.0  # posteriors of the condition are softened by it
 SHIFT_PEOPLE = 2.0  # C enrolled people count for C / (C + 2) of the shift of their mean
 
 
@@ -37,12 +37,8 @@ class SpeakerSpace:
 
     def fit(self, enrolment: EmbeddingSet, cohort: EmbeddingSet) -> Self:
         """Learn conditions and covariance from the cohort, and the shift of the household from its clips."""
-        x, dim = cohort.embeddings.astype(np.float64), cohort.embeddings.shape[1]
-        group = np.unique(cohort.groups, return_inverse=True)[1]
-        self.means = np.stack([x[group == g].mean(axis=0) for g in range(group.max() + 1)]).astype(np.float32)
-        covariance = _shrunk(_covariance(x - self.means[group]), CONDITION_SHRINKAGE)
-        self.weights = np.linalg.solve(covariance, self.means.T).astype(np.float32) / CONDITION_TEMPERATURE
-        self.bias = -0.5 * (self.means * self.weights.T).sum(axis=1)
+        dim = cohort.embeddings.shape[1]
+        self.conditions = ConditionGuess().fit(cohort)
         self.shift = np.zeros(dim, np.float32)
         self.whitener = np.eye(dim, dtype=np.float32)
 
@@ -51,9 +47,9 @@ class SpeakerSpace:
         means = np.zeros((speaker.max() + 1, dim))
         np.add.at(means, speaker, centred)
         means /= np.bincount(speaker)[:, None]
-        within = _covariance(centred - means[speaker])
+        within = covariance(centred - means[speaker])
         if np.trace(within) > 0:
-            values, vectors = np.linalg.eigh(_shrunk(within, SHRINKAGE))
+            values, vectors = np.linalg.eigh(shrunk(within, SHRINKAGE))
             self.whitener = ((vectors / np.sqrt(values)) @ vectors.T).astype(np.float32)
 
         originals = enrolment.originals()
@@ -69,29 +65,51 @@ class SpeakerSpace:
 
     def _centre(self, embeddings: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         x = embeddings.astype(SCORED_IN)
-        logits = x @ self.weights.astype(SCORED_IN) + self.bias
-        posterior = np.exp(logits - logits.max(axis=1, keepdims=True))
-        posterior /= posterior.sum(axis=1, keepdims=True)
-        return np.asarray(x - posterior @ self.means.astype(SCORED_IN) - self.shift, np.float64)
+        means = self.conditions.means.astype(SCORED_IN)
+        return np.asarray(x - self.conditions.posterior(x) @ means - self.shift, np.float64)
 
     def arrays(self) -> Arrays:
         """What `from_arrays` needs."""
-        names = ("means", "weights", "bias", "shift", "whitener")
-        return {f"space.{name}": np.ascontiguousarray(getattr(self, name)) for name in names}
+        own = {"space.shift": self.shift, "space.whitener": np.ascontiguousarray(self.whitener)}
+        return {**self.conditions.arrays("space."), **own}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Self:
         """The space that `arrays` was taken of."""
         space = cls()
-        for name in ("means", "weights", "bias", "shift", "whitener"):
-            setattr(space, name, np.asarray(arrays[f"space.{name}"], np.float32))
+        space.conditions = ConditionGuess.from_arrays(arrays, "space.")
+        space.shift = np.asarray(arrays["space.shift"], np.float32)
+        space.whitener = np.asarray(arrays["space.whitener"], np.float32)
         return space
 
-    means: FloatArray
-    weights: FloatArray
-    bias: FloatArray
+    conditions: ConditionGuess
     shift: FloatArray
     whitener: FloatArray
+
+
+class RawSpace:
+    """Embeddings as the encoder gives them, at unit length; the interface of `SpeakerSpace`."""
+
+    def fit(self, enrolment: EmbeddingSet, cohort: EmbeddingSet) -> Self:  # noqa: ARG002
+        """Nothing to learn."""
+        return self
+
+    def transform(self, embeddings: npt.NDArray[Any]) -> FloatArray:
+        """(n, d) to (n, d), unit length."""
+        return normalise(embeddings)
+
+    def arrays(self) -> Arrays:
+        """Nothing to store."""
+        return {}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> Self:  # noqa: ARG003
+        """Any."""
+        return cls()
+
+
+#: Where the model is learned: each class is fitted to enrolment and cohort, and transforms rows one by one.
+SPACES: dict[str, type[SpeakerSpace] | type[RawSpace]] = {"whitened": SpeakerSpace, "raw": RawSpace}
 
 
 class WhitenedCosine:
@@ -105,7 +123,7 @@ class WhitenedCosine:
 
     def fit(self, enrolment: EmbeddingSet, cohort: EmbeddingSet | None = None) -> Self:
         """Learn the space, then average clips and copies of each person in it."""
-        cohort = need_cohort(cohort, self.name)
+        enrolment, cohort = enrolment.view(0), need_cohort(cohort, self.name).view(0)
         self.space = SpeakerSpace().fit(enrolment, cohort)
         self.cohort = to_half(self.space.transform(cohort.embeddings))
         self.prototypes = normalise(
@@ -116,7 +134,9 @@ class WhitenedCosine:
 
     def score(self, embeddings: npt.NDArray[Any]) -> FloatArray:
         """(p, d) to normalised scores (p, C)."""
-        return as_norm(self.space.transform(embeddings), self.prototypes, self.cohort, self._statistics)
+        return as_norm(
+            self.space.transform(one_view(embeddings)), self.prototypes, self.cohort, self._statistics
+        )
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """The space, prototypes, and the cohort in half precision."""
@@ -132,13 +152,3 @@ class WhitenedCosine:
         scorer.cohort = np.asarray(arrays["cohort"], np.float32)
         scorer._statistics = cohort_statistics(scorer.prototypes, scorer.cohort)
         return scorer
-
-
-def _covariance(centred: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    return np.asarray(centred.T @ centred / max(len(centred), 1), np.float64)
-
-
-def _shrunk(covariance: npt.NDArray[np.float64], shrinkage: float) -> npt.NDArray[np.float64]:
-    dim = len(covariance)
-    floor = max(np.trace(covariance) / dim, 1e-9)
-    return np.asarray(covariance + shrinkage * floor * np.eye(dim), np.float64)
