@@ -35,6 +35,7 @@ TUNED = "fusion"
 FUSED_MEMBERS = 4  # adapters on each view, half as wide and trained half as long as one that stands alone
 _FUSED_STEPS = 80
 _FUSED_STEPS_PER_PERSON = 2
+_MOST_FUSED_STEPS = 400
 
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 
@@ -46,7 +47,7 @@ def _fusion(n_people: int, seed: int, members: int = FUSED_MEMBERS) -> ViewFusio
         Part(AsNorm, in_space=False, enrolled=WORDS),
     ]
     if n_people > 1:  # the SpeakerRPL loss tells people apart; with one person there is nobody to tell apart
-        steps = max(_FUSED_STEPS, _FUSED_STEPS_PER_PERSON * n_people)
+        steps = min(max(_FUSED_STEPS, _FUSED_STEPS_PER_PERSON * n_people), _MOST_FUSED_STEPS)
         config = TuneConfig(
             seed=seed, members=members, hidden=(256, 128, 128), out=96, steps=steps, learning_rate=0.02
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from openkith.errors import InputError, NotEnoughDataError
 from openkith.scoring import EmbeddingSet
-from openkith.scoring.base import check_embeddings, class_means, need_cohort, normalise
+from openkith.scoring.base import check_embeddings, class_means, need_cohort, normalise, one_view
 
 
 def small_set() -> EmbeddingSet:
@@ -93,14 +95,67 @@ def test_need_cohort() -> None:
 def test_check_embeddings() -> None:
     good = np.ones((3, 4))
     check_embeddings(good, "probes")
-    check_embeddings(good, "probes", 4)
-    check_embeddings(good[:0], "probes", 4)
+    check_embeddings(good, "probes", (4,))
+    check_embeddings(good[:0], "probes", (4,))
     with pytest.raises(InputError, match=r"probes: embeddings of shape \(3, 4\); give \(n, 5\)"):
-        check_embeddings(good, "probes", 5)
+        check_embeddings(good, "probes", (5,))
     with pytest.raises(InputError, match=r"\(4,\); give \(n, d\)"):
         check_embeddings(good[0], "probes")
     for value in (np.nan, np.inf, -np.inf):
         bad = good.copy()
         bad[1, 2] = value
         with pytest.raises(InputError, match="cohort: row 1 has NaN or infinite values"):
-            check_embeddings(bad, "cohort", 4)
+            check_embeddings(bad, "cohort", (4,))
+        with pytest.raises(InputError, match="cohort: row 1 has NaN or infinite values"):
+            check_embeddings(np.stack([good, bad], axis=1), "cohort", (2, 4))
+
+
+def test_check_embeddings_of_views() -> None:
+    views = np.ones((3, 2, 4))
+    check_embeddings(views, "probes")
+    check_embeddings(views, "probes", (2, 4))
+    with pytest.raises(InputError, match=r"probes: embeddings of shape \(3, 2, 4\); give \(n, 4\)"):
+        check_embeddings(views, "probes", (4,))
+    with pytest.raises(InputError, match=r"probes: embeddings of shape \(3, 4\); give \(n, 2, 4\)"):
+        check_embeddings(views[:, 0], "probes", (2, 4))
+    with pytest.raises(InputError, match=r"\(1, 3, 2, 4\); give \(n, d\)"):
+        check_embeddings(views[None], "probes")
+
+
+def views_of(items: EmbeddingSet) -> EmbeddingSet:
+    """The rows as they are, ten times as long, and the other way round."""
+    x = items.embeddings
+    return replace(items, embeddings=np.stack([x, 10 * x, x[:, ::-1]], axis=1))
+
+
+def test_one_view_of_every_row() -> None:
+    items = small_set()
+    several = views_of(items)
+    assert (items.n_views, several.n_views) == (1, 3)
+    for index, expected in enumerate((items.embeddings, 10 * items.embeddings, items.embeddings[:, ::-1])):
+        one = several.view(index)
+        assert one.n_views == 1
+        np.testing.assert_array_equal(one.embeddings, expected)
+        assert one.embeddings.dtype == np.float32
+        for name in ("labels", "clips", "groups", "copies"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(items, name))
+    np.testing.assert_array_equal(one_view(several.embeddings), items.embeddings)
+    np.testing.assert_array_equal(
+        items.view(0).embeddings, items.embeddings
+    )  # embeddings (n, d): the plain view
+    assert one_view(np.ones((2, 5))).dtype == np.float32
+    for missing in (items.embeddings, several.embeddings[:, :1]):
+        with pytest.raises(IndexError):
+            one_view(missing, 1)
+
+
+def test_views_are_selected_and_concatenated_together() -> None:
+    several = views_of(small_set())
+    chosen = several.select(np.array([5, 0]))
+    np.testing.assert_array_equal(chosen.embeddings, several.embeddings[[5, 0]])
+    assert several.originals().embeddings.shape == (2, 3, 2)
+    both = EmbeddingSet.concatenate([several, chosen])
+    assert both.embeddings.shape == (8, 3, 2)
+    np.testing.assert_array_equal(both.embeddings[6:], chosen.embeddings)
+    plain = EmbeddingSet.plain(np.ones((2, 3, 4)), np.array([0, 1]))
+    assert (len(plain), plain.n_views) == (2, 3)

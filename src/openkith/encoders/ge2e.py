@@ -47,6 +47,10 @@ AVERAGED_FRAMES = (
     159,
 )  # whose hidden states make a window's embedding in all views but the plain
 FASTER, SLOWER = 1.12, 0.89
+ESTIMATE_FROM, ESTIMATE_WHOLLY = (
+    0.8,
+    1.2,
+)  # seconds of a clip from which its noise and reverberation are estimated
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,23 @@ class _Heard:
     faster: Mel
     slower: Mel
 
+    def unless_short(self, estimated: Mel) -> Mel:
+        """Mel powers that rest on an estimate from the clip; as raised where it is too short to estimate from.
+
+        The floor of a word is the word itself. In between the two are mixed.
+        """
+        share = (len(self.raised) * HOP_SECONDS - ESTIMATE_FROM) / (ESTIMATE_WHOLLY - ESTIMATE_FROM)
+        share = min(max(share, 0.0), 1.0)
+        return share * estimated + (1.0 - share) * self.raised
+
 
 VIEWS: dict[str, Callable[[_Heard], Mel]] = {
     "averaged": lambda heard: heard.raised,
     "levelled": lambda heard: heard.levelled,
-    "denoised": lambda heard: subtract_floor(heard.levelled),
-    "dereverberated": lambda heard: subtract_reverberation(subtract_floor(heard.levelled)),
+    "denoised": lambda heard: heard.unless_short(subtract_floor(heard.levelled)),
+    "dereverberated": lambda heard: heard.unless_short(
+        subtract_reverberation(subtract_floor(heard.levelled))
+    ),
     "faster": lambda heard: heard.faster,
     "slower": lambda heard: heard.slower,
     "reversed": lambda heard: heard.levelled[::-1],

@@ -35,7 +35,9 @@ _FLOOR = 1e-3  # of a standard deviation of cosines
 Statistics = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
-def cohort_statistics(embeddings: FloatArray, cohort: FloatArray, top_share: float = TOP_SHARE) -> Statistics:
+def cohort_statistics(
+    embeddings: FloatArray, cohort: npt.NDArray[Any], top_share: float = TOP_SHARE
+) -> Statistics:
     """Mean and standard deviation of each row's largest cosines with the cohort.
 
     Args:
@@ -47,7 +49,7 @@ def cohort_statistics(embeddings: FloatArray, cohort: FloatArray, top_share: flo
         Two arrays (n,).
     """
     k = min(len(cohort), max(MIN_TOP, round(top_share * len(cohort))))
-    others = cohort.T.astype(SCORED_IN)
+    others = cohort.T.astype(SCORED_IN, copy=False)
     means, deviations = [np.zeros(0)], [np.zeros(0)]
     for first in range(0, len(embeddings), _BLOCK):
         cosines = embeddings[first : first + _BLOCK].astype(SCORED_IN) @ others
@@ -59,13 +61,13 @@ def cohort_statistics(embeddings: FloatArray, cohort: FloatArray, top_share: flo
 
 def as_norm(
     probes: FloatArray,
-    prototypes: FloatArray,
-    cohort: FloatArray,
+    prototypes: npt.NDArray[Any],
+    cohort: npt.NDArray[Any],
     prototype_statistics: Statistics,
     top_share: float = TOP_SHARE,
 ) -> FloatArray:
     """AS-norm of cosine scores: probes (p, d), prototypes (C, d), cohort (m, d), all unit length, to (p, C)."""
-    scores = probes.astype(SCORED_IN) @ prototypes.T.astype(SCORED_IN)
+    scores = probes.astype(SCORED_IN) @ prototypes.T.astype(SCORED_IN, copy=False)
     mean, deviation = cohort_statistics(probes, cohort, top_share)
     model_mean, model_deviation = prototype_statistics
     by_probe = (scores - mean[:, None]) / deviation[:, None]
@@ -91,14 +93,17 @@ class AsNorm:
         enrolment, cohort = enrolment.view(0), need_cohort(cohort, self.name).view(0)
         self.cohort = to_half(normalise(cohort.embeddings))
         self.prototypes = normalise(class_means(enrolment, enrolment.embeddings, ORIGINAL_SHARE))
-        self._statistics = cohort_statistics(self.prototypes, self.cohort, self.top_share)
+        return self._ready()
+
+    def _ready(self) -> Self:
+        """Keep what every probe needs, in the precision that it is scored in."""
+        self._precise = self.prototypes.astype(SCORED_IN), self.cohort.astype(SCORED_IN)
+        self._statistics = cohort_statistics(self.prototypes, self._precise[1], self.top_share)
         return self
 
     def score(self, embeddings: npt.NDArray[Any]) -> FloatArray:
         """(p, d) to normalised scores (p, C), in standard deviations of impostor scores."""
-        return as_norm(
-            normalise(one_view(embeddings)), self.prototypes, self.cohort, self._statistics, self.top_share
-        )
+        return as_norm(normalise(one_view(embeddings)), *self._precise, self._statistics, self.top_share)
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """Prototypes, and the cohort in half precision."""
@@ -110,8 +115,7 @@ class AsNorm:
         scorer = cls()
         scorer.prototypes = np.asarray(arrays["prototypes"], np.float32)
         scorer.cohort = np.asarray(arrays["cohort"], np.float32)
-        scorer._statistics = cohort_statistics(scorer.prototypes, scorer.cohort, cls.top_share)
-        return scorer
+        return scorer._ready()
 
 
 class SNorm(AsNorm):

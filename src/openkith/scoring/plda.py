@@ -18,7 +18,7 @@ from openkith.scoring.base import (
     one_view,
 )
 from openkith.scoring.norm import ORIGINAL_SHARE
-from openkith.scoring.two_covariance import ITERATIONS, SHRINKAGE, TwoCovariance, log_ratios
+from openkith.scoring.two_covariance import ITERATIONS, SHRINKAGE, TwoCovariance, ratio_terms, ratios_of
 from openkith.scoring.whitening import SPACES, RawSpace, SpeakerSpace
 
 __all__ = ["PLDA"]
@@ -92,12 +92,13 @@ class PLDA:
         )
         self.people = self._project(class_means(enrolment, own, ORIGINAL_SHARE)).astype(np.float32)
         self.counts = np.bincount(enrolment.labels, weights).astype(np.float32)
+        self._terms = ratio_terms(self.people, self.counts, self.spread)
         return self
 
     def score(self, embeddings: npt.NDArray[Any]) -> FloatArray:
         """(p, d) to natural-log likelihood ratios (p, C), as far as the model holds: calibrate them."""
         probes = self._project(self.space.transform(one_view(embeddings)))
-        return log_ratios(probes, self.people, self.counts, self.spread).astype(np.float32)
+        return ratios_of(probes, self._terms).astype(np.float32)
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """Settings, the space, and the model in its basis."""
@@ -112,6 +113,7 @@ class PLDA:
         scorer.space = SPACES[config["space"]].from_arrays(arrays)
         for name in ("projection", "mean", "spread", "people", "counts"):
             setattr(scorer, name, np.asarray(arrays[name], np.float32))
+        scorer._terms = ratio_terms(scorer.people, scorer.counts, scorer.spread)
         return scorer
 
     def _project(self, x: FloatArray) -> npt.NDArray[np.float64]:

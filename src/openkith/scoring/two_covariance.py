@@ -195,13 +195,27 @@ def log_ratios(
         counts: (C,).
         spread: (d,) b, variance of speakers where that within one is 1.
     """
-    z, spread = probes.astype(SCORED_IN), spread.astype(SCORED_IN)
+    return ratios_of(probes, ratio_terms(means, counts, spread))
+
+
+def ratio_terms(
+    means: npt.NDArray[Any], counts: npt.NDArray[Any], spread: npt.NDArray[Any]
+) -> tuple[Doubles, Doubles, Doubles]:
+    """What `log_ratios` needs of the people: its linear and square terms (C, d), and its constant (C,)."""
+    spread = spread.astype(SCORED_IN)
     gain = 1.0 / (1.0 + counts.astype(SCORED_IN)[:, None] * spread)  # (C, d)
     expected = (1.0 - gain) * means
     variance, stranger = 1.0 + spread * gain, 1.0 + spread
     linear, square = expected / variance, 0.5 * (1.0 / stranger - 1.0 / variance)
     constant = -0.5 * (np.log(variance / stranger) + expected * linear).sum(axis=1)
-    ratios = np.empty((len(z), len(means)))
+    return linear, square, constant
+
+
+def ratios_of(probes: npt.NDArray[Any], terms: tuple[Doubles, Doubles, Doubles]) -> Doubles:
+    """`log_ratios` of probes (p, d) with the people's terms, (p, C)."""
+    linear, square, constant = terms
+    z = probes.astype(SCORED_IN)
+    ratios = np.empty((len(z), len(constant)))
     for first in range(0, len(z), _BLOCK):
         block = z[first : first + _BLOCK]
         ratios[first : first + _BLOCK] = block @ linear.T + (block * block) @ square.T + constant

@@ -1,13 +1,8 @@
 """Several back ends on several views of a clip, as one score.
 
 Each view has its own `SpeakerSpace`; in it, and in the embeddings as they are, back ends are fitted side by side, each
-standardised on the cohort, and averaged. Two things are learned instead of set:
-
-- *How much a view counts for a word.* A view that takes off the noise floor of a second of speech takes off the
-  speech of half a second. How well each view tells the cohort's own people apart by their short copies decides its
-  weight, and the guessed condition of a probe how far that weight applies.
-- *Which back ends count.* Adapters need sentences to learn from, and plain AS-norm is the surest judge of words: the
-  two share one place, by how many of the enrolment clips are words.
+standardised on the cohort, and averaged. Adapters need sentences to learn from, and plain AS-norm is the surest judge
+of words, so the two share one place, by how many of the enrolment clips are words.
 """
 
 from __future__ import annotations
@@ -25,19 +20,17 @@ from openkith.scoring.base import (
     FloatArray,
     Scorer,
     need_cohort,
-    normalise,
     one_view,
 )
-from openkith.scoring.conditions import SHORT, ConditionGuess
+from openkith.scoring.conditions import ConditionGuess
 from openkith.scoring.whitening import SpeakerSpace
 
-__all__ = ["ALWAYS", "SENTENCES", "WORDS", "Part", "ViewFusion", "word_weight"]
+__all__ = ["ALWAYS", "SENTENCES", "WORDS", "Part", "ViewFusion"]
 
 ALWAYS, SENTENCES, WORDS = "always", "sentences", "words"
 _STANDARDISE_ROWS = 500  # cohort rows that scores are standardised on, evenly spaced
 _CONSTANT = 1e-6  # standard deviation below which scores are all the same
 _LEAST = 0.05  # a back end that counts for less is left out
-_GOOD, _POOR = 0.9, 0.7  # of the best view's separation of words: full weight, none
 _CONDITIONS = "conditions."
 
 
@@ -90,13 +83,12 @@ class ViewFusion:
         shares = {ALWAYS: 1.0, SENTENCES: 1.0 - by_words, WORDS: by_words}
         rows = np.linspace(0, len(cohort) - 1, min(_STANDARDISE_ROWS, len(cohort))).round().astype(np.int64)
         self.used = range(1, n_views) if n_views > 1 else range(1)
-        self.spaces, self.members, separations = {}, [], []
+        self.spaces, self.members = {}, []
         for view in self.used:
             plain = enrolment.view(view), cohort.view(view)
             space = SpeakerSpace().fit(*plain)
             moved = tuple(replace(each, embeddings=space.transform(each.embeddings)) for each in plain)
             self.spaces[view] = space
-            separations.append(separation(moved[1]))
             for part in self.parts:
                 weight = shares[part.enrolled]
                 if weight < _LEAST:
@@ -115,7 +107,6 @@ class ViewFusion:
                         deviation if deviation > _CONSTANT else 1.0,
                     )
                 )
-        self.word_weights = word_weight(np.array(separations))
         return self
 
     def guess_conditions(self, embeddings: npt.NDArray[Any]) -> FloatArray:
@@ -124,31 +115,22 @@ class ViewFusion:
 
     def score(self, embeddings: npt.NDArray[Any]) -> FloatArray:
         """(p, V, d), or (p, d) for the plain view alone, to (p, C)."""
-        short = self.conditions.short(one_view(embeddings))[:, None]
-        total: npt.NDArray[np.float64] | None = None
-        weights = np.zeros((len(embeddings), 1))
-        for view, for_words in zip(self.used, self.word_weights, strict=True):
+        if not self.members:
+            raise ValueError("a fusion without parts")
+        scores = []
+        for view in self.used:
             plain = one_view(embeddings, view)
             moved = self.spaces[view].transform(plain)
-            trust = 1.0 - short * (1.0 - for_words)
             for member in self.members:
-                if member.view != view:
-                    continue
-                scores = member.scorer.score(moved if member.in_space else plain).astype(np.float64)
-                scores = member.weight * trust * (scores - member.mean) / member.deviation
-                total = scores if total is None else total + scores
-                weights += member.weight * trust
-        if total is None:
-            raise ValueError("a fusion without parts")
-        return np.asarray(total / weights, np.float32)
+                if member.view == view:
+                    own = member.scorer.score(moved if member.in_space else plain).astype(np.float64)
+                    scores.append(member.weight * (own - member.mean) / member.deviation)
+        return np.asarray(np.sum(scores, axis=0) / sum(each.weight for each in self.members), np.float32)
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """States of the members, their arrays under ``0/``, ``1/`` ..., and of the spaces under ``view1/`` ..."""
         config: dict[str, Any] = {"views": list(self.used), "members": []}
-        arrays: Arrays = {
-            "word_weights": self.word_weights.astype(np.float32),
-            **self.conditions.arrays(_CONDITIONS),
-        }
+        arrays: Arrays = self.conditions.arrays(_CONDITIONS)
         for view, space in self.spaces.items():
             arrays.update({f"view{view}/{key}": value for key, value in space.arrays().items()})
         for i, member in enumerate(self.members):
@@ -172,7 +154,6 @@ class ViewFusion:
         """Restored with its members by `openkith.openset.restore_scorer`."""
         fusion = cls()
         fusion.used = config["views"]
-        fusion.word_weights = np.asarray(arrays["word_weights"], np.float64)
         fusion.conditions = ConditionGuess.from_arrays(arrays, _CONDITIONS)
         fusion.spaces = {}
         for view in config["views"]:
@@ -190,34 +171,3 @@ class ViewFusion:
     used: Sequence[int]
     spaces: dict[int, SpeakerSpace]
     members: list[_Member]
-    word_weights: npt.NDArray[np.float64]
-
-
-def separation(cohort: EmbeddingSet) -> float:
-    """How well short copies tell the cohort's people apart: d' of their cosines to their own people and to others.
-
-    People are means over their other clips; NaN where the cohort has no short copies or no second clips.
-    """
-    speakers, speaker = np.unique(cohort.labels, return_inverse=True)
-    clips, clip = np.unique(cohort.clips, return_inverse=True)
-    sums = np.zeros((len(speakers), cohort.embeddings.shape[1]))
-    np.add.at(sums, speaker, cohort.embeddings)
-    of_clip = np.zeros((len(clips), cohort.embeddings.shape[1]))
-    np.add.at(of_clip, clip, cohort.embeddings)
-    several = np.bincount(speaker[np.unique(clip, return_index=True)[1]], minlength=len(speakers)) > 1
-    rows = np.flatnonzero(np.isin(cohort.groups, SHORT) & several[speaker])
-    if not len(rows) or len(speakers) < 2:
-        return float("nan")
-    probes = cohort.embeddings[rows]
-    cosines = probes @ normalise(sums).T
-    own = (probes * normalise(sums[speaker[rows]] - of_clip[clip[rows]])).sum(axis=1)
-    others = cosines[np.arange(len(speakers))[None, :] != speaker[rows][:, None]]
-    return float((own.mean() - others.mean()) / np.sqrt((own.var() + others.var()) / 2.0 + 1e-12))
-
-
-def word_weight(separations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Weights of views for words, (V,) from 0 to 1: 1 for the best, 0 for one that is much worse at them."""
-    if not np.isfinite(separations).all() or separations.max() <= 0:
-        return np.ones(len(separations))
-    relative = separations / separations.max()
-    return np.asarray(np.clip((relative - _POOR) / (_GOOD - _POOR), 0.0, 1.0), np.float64)
