@@ -1,212 +1,233 @@
-"""Tune a SpeakerRPL head on a few clips per person: embeddings and labels in, a scorer out."""
+"""Tune a head on a few clips per person: embeddings and labels in, a `TunedHead` out."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+import contextlib
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from openkith.config import from_dict
-from openkith.encoders.base import torch_threads
-from openkith.errors import ConfigError, NotEnoughDataError
-from openkith.scoring.base import SCORED_IN, Arrays, EmbeddingSet, FloatArray, need_cohort
-from openkith.scoring.whitening import SpeakerSpace
+from openkith.errors import ConfigError, InputError, NotEnoughDataError
+from openkith.tuning.config import TuneConfig
+from openkith.tuning.fusion import eigenvalue_variance, member_lines, select_members
+from openkith.tuning.head import Diagnostics, TunedHead
 
-__all__ = ["SpeakerRPL", "SpeakerRPLPlus", "TuneConfig"]
-
-TRAINING_THREADS = 1  # the matrices are small: on a busy machine more threads wait for one another
-_MIN_STEPS = 120
-_STEPS_PER_PERSON = 3
-_BLOCK = 1024  # probes scored at once
-
-
-@dataclass(frozen=True)
-class TuneConfig:
-    """How a SpeakerRPL head is tuned.
-
-    Attributes:
-        unknown_weight: beta of the unknown-sample term; 0 is SpeakerRPL v1, above 0 is SpeakerRPL+.
-        weight: w of the radius and the pull term.
-        temperature: T of the softmax over reciprocal points.
-        members: Adapters with different seeds, trained side by side; their scores are averaged.
-        steps: Batches; None: 120, or 3 a person where that is more.
-        batch: Known samples in a batch.
-        unknown_batch: Unknown samples in a batch.
-        learning_rate: Of SGD with momentum 0.9 and weight decay 1e-4; a tenth after 1/2 and again after 4/5.
-        original_share: Share of the batch that is clips as recorded; the rest is degraded copies.
-        out: Length m of an adapted embedding.
-        seed: Of the initial weights and the batches.
-    """
-
-    unknown_weight: float = 1.0
-    weight: float = 5.0
-    temperature: float = 1.0
-    members: int = 5
-    steps: int | None = None
-    batch: int = 24
-    unknown_batch: int = 48
-    learning_rate: float = 0.01
-    original_share: float = 0.5
-    out: int = 192
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("members", "batch", "unknown_batch", "out"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; give 1 or more")
-        for name in ("temperature", "learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} is {getattr(self, name)}; give a number above 0")
-        for name in ("unknown_weight", "weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} is {getattr(self, name)}; give 0 or more")
-        if not 0 <= self.original_share <= 1:
-            raise ConfigError(f"original_share is {self.original_share}; give a share from 0 to 1")
-        if self.steps is not None and self.steps < 1:
-            raise ConfigError(f"steps is {self.steps}; give 1 or more, or leave it out")
-
-
-class SpeakerRPL:
-    """SpeakerRPL as a back end: adapters and reciprocal points in `SpeakerSpace`, without unknown samples.
-
-    The cohort shapes the space; the loss sees enrolled people only (`SpeakerRPLPlus` sees the cohort too).
-
-    Args:
-        config: How to tune.
-    """
-
-    name = "speaker-rpl"
-    needs_cohort = True
-
-    def __init__(self, config: TuneConfig | None = None) -> None:
-        self.config = config or TuneConfig(unknown_weight=0.0)
-
-    def fit(self, enrolment: EmbeddingSet, cohort: EmbeddingSet | None = None) -> Self:
-        """Train the members.
-
-        Raises:
-            NotEnoughDataError: Fewer than two people (the loss tells people apart), or no cohort.
-        """
-        import torch
-
-        from openkith.losses import SpeakerRPLLoss
-        from openkith.tuning.adapters import MLPAdapter
-
-        config = self.config
-        cohort = need_cohort(cohort, self.name)
-        n_people = int(enrolment.labels.max()) + 1
-        if n_people < 2:
-            raise NotEnoughDataError(
-                f"{self.name} needs two people or more; with one, use the method 'as-norm'"
-            )
-        self.space = SpeakerSpace().fit(enrolment, cohort)
-        generator = torch.Generator().manual_seed(config.seed)
-        known = torch.from_numpy(self.space.transform(enrolment.embeddings))
-        labels = torch.from_numpy(enrolment.labels)
-        unknown = torch.from_numpy(self.space.transform(cohort.embeddings))
-        known_weights = torch.from_numpy(_balanced(enrolment, config.original_share))
-        unknown_weights = torch.from_numpy(_balanced(cohort, config.original_share))
-
-        members = config.members
-        adapter = MLPAdapter(known.shape[1], config.out, members=members, generator=generator)
-        loss = SpeakerRPLLoss(
-            n_people,
-            config.out,
-            members=members,
-            weight=config.weight,
-            temperature=config.temperature,
-            unknown_weight=config.unknown_weight,
-            generator=generator,
-        )
-        steps = config.steps or max(_MIN_STEPS, _STEPS_PER_PERSON * n_people)
-        optimiser = torch.optim.SGD(
-            [*adapter.parameters(), *loss.parameters()],
-            lr=config.learning_rate,
-            momentum=0.9,
-            weight_decay=1e-4,
-        )
-        schedule = torch.optim.lr_scheduler.MultiStepLR(
-            optimiser, [max(1, steps // 2), max(1, steps * 4 // 5)]
-        )
-        with torch_threads(TRAINING_THREADS):
-            for _ in range(steps):
-                rows = _draw(known_weights, members, config.batch, generator)
-                if config.unknown_weight:
-                    others = _draw(unknown_weights, members, config.unknown_batch, generator)
-                    adapted = adapter(torch.cat([known[rows], unknown[others]], dim=1))
-                    value = loss(adapted[:, : config.batch], labels[rows], adapted[:, config.batch :])
-                else:
-                    value = loss(adapter(known[rows]), labels[rows])
-                optimiser.zero_grad()
-                value.backward()
-                optimiser.step()
-                schedule.step()
-        self._weights = [weight.detach() for weight in adapter.weights]
-        self._points = loss.points.detach()
-        return self
-
-    def score(self, embeddings: npt.NDArray[Any]) -> FloatArray:
-        """(p, d) to (p, C): the mean over members of -x . P_k."""
-        import torch
-
-        from openkith.tuning.adapters import adapt
-
-        members, n_people = self._points.shape[:2]
-        scores = [np.zeros((0, n_people), np.float32)]
-        with torch.inference_mode():
-            weights, points = [weight.double() for weight in self._weights], self._points.mT.double()
-            for first in range(0, len(embeddings), _BLOCK):
-                space = self.space.transform(embeddings[first : first + _BLOCK])
-                x = torch.from_numpy(space.astype(SCORED_IN))
-                adapted = adapt(x.expand(members, *x.shape), weights)
-                scores.append(-(adapted @ points).mean(0).float().numpy())
-        return np.concatenate(scores)
-
-    def state(self) -> tuple[dict[str, Any], Arrays]:
-        """The configuration, the space, the adapters' weights and the reciprocal points."""
-        arrays = {f"adapter.{i}": weight.numpy() for i, weight in enumerate(self._weights)}
-        return asdict(self.config), {**self.space.arrays(), **arrays, "points": self._points.numpy()}
-
-    @classmethod
-    def restore(cls, config: dict[str, Any], arrays: Arrays) -> Self:
-        """From what `state` gave."""
-        import torch
-
-        scorer = cls(from_dict(TuneConfig, config))
-        scorer.space = SpeakerSpace.from_arrays(arrays)
-        n_layers = sum(key.startswith("adapter.") for key in arrays)
-        scorer._weights = [torch.from_numpy(np.array(arrays[f"adapter.{i}"])) for i in range(n_layers)]
-        scorer._points = torch.from_numpy(np.array(arrays["points"]))
-        return scorer
-
-    space: SpeakerSpace
-    _weights: list[Any]  # tensors (members, in, out); torch is imported late
-    _points: Any  # tensor (members, C, m)
-
-
-class SpeakerRPLPlus(SpeakerRPL):
-    """SpeakerRPL+: as `SpeakerRPL`, with the cohort as unknown samples in the loss."""
-
-    name = "speaker-rpl+"
-
-    def __init__(self, config: TuneConfig | None = None) -> None:
-        super().__init__(config or TuneConfig())
-
-
-def _balanced(items: EmbeddingSet, original_share: float) -> npt.NDArray[np.float32]:
-    """Sampling weights (n,) under which every speaker, and every clip of a speaker, is drawn alike."""
-    weights = items.weights(original_share)
-    per_speaker = np.bincount(items.labels, weights)
-    return np.asarray(weights / per_speaker[items.labels], np.float32)
-
-
-def _draw(weights: Any, members: int, size: int, generator: Any) -> Any:
-    """Rows for each member, (members, size)."""
+if TYPE_CHECKING:
     import torch
 
-    return torch.multinomial(weights, members * size, replacement=True, generator=generator).view(
-        members, size
+    from openkith.tuning.loop import Batch, Progress
+    from openkith.tuning.samples import Clips, Samples
+
+__all__ = ["tune"]
+
+_LINE_ROWS = 1000  # rows of known, and of unknown people that members' lines are learned on, evenly spaced
+
+Weights = npt.NDArray[Any]
+
+
+def tune(
+    embeddings: Clips,
+    labels: npt.NDArray[Any] | Sequence[Hashable],
+    unknown: Clips | None = None,
+    config: TuneConfig | None = None,
+    *,
+    initial: TunedHead | None = None,
+    names: Sequence[Hashable] | None = None,
+    weights: Weights | None = None,
+    unknown_weights: Weights | None = None,
+    progress: Progress | None = None,
+) -> TunedHead:
+    """Train adapters and points on clips of known people, with clips of others as unknown samples.
+
+    With ``initial``, tuning goes on from an earlier head (continual tuning): the adapters start from its weights,
+    people whom it knew keep their points, people whom it did not know get points that follow from their
+    clips, and those no longer named are dropped. It takes 15 % of the steps (`TuneConfig.continued`), or the share of
+    people that are new where that is more. As many members are trained as the earlier head holds; one with a single
+    member, such as a released checkpoint, is repeated.
+
+    Args:
+        embeddings: (n, d). For an adapter on frames (n, T, f), or one array (T_i, f) for each clip.
+        labels: Who each row is, (n,): texts, numbers, anything that can be told apart.
+        unknown: Clips of other people, (u, d), or frames; without them the unknown-sample term is left out.
+        config: How to tune; None: that of ``initial``, else the defaults.
+        initial: An earlier head.
+        names: The people in the order of the scores' columns; None: the labels, sorted where they can be, else in
+            their order.
+        weights: How often each row is drawn, (n,); None: every person alike, and every row of a person.
+        unknown_weights: The same for ``unknown``; None: every row alike.
+        progress: Called with what is being done, steps done, and steps in all.
+
+    Raises:
+        InputError: Arrays that do not fit together, values that are not finite, an earlier head of another shape.
+        NotEnoughDataError: Fewer than two people: the losses tell people apart.
+        ConfigError: Options that do not go together, or a learning rate under which the loss overflows.
+
+    Example:
+        >>> head = tune(embeddings, ["ann", "ann", "bob", "bob"], unknown=strangers)
+        >>> head.names, head.score(probes)
+    """
+    import torch
+
+    from openkith.tuning.continual import carry_over
+    from openkith.tuning.loop import train
+    from openkith.tuning.registry import takes_frames
+    from openkith.tuning.samples import Samples
+
+    config = config or (initial.config if initial else TuneConfig())
+    frames = takes_frames(config.adapter)
+    known = Samples.of(embeddings, "embeddings", frames)
+    who, people = _people(labels, names, len(known))
+    others = None
+    if unknown is not None and len(unknown):
+        others = Samples.of(unknown, "unknown", frames, known.dim)
+    if config.epochs is not None and weights is not None:
+        raise ConfigError(f"epochs is {config.epochs}, which takes each clip once; weights go with steps")
+    row_weights = _checked(weights, len(known), "weights") if weights is not None else _balanced(who)
+    generator = torch.Generator().manual_seed(config.seed)
+    members = config.members
+    if initial is not None and initial.members > 1:
+        members = initial.members
+    adapter = config.make_adapter(known.dim, members, generator)
+    loss = config.make_loss(len(people), adapter.out, members, generator)
+    diagnostics, share = Diagnostics(), 1.0
+    if initial is not None:
+        kept, added, dropped = carry_over(initial, adapter, loss, people, known, who, row_weights)
+        diagnostics = Diagnostics(kept=kept, added=added, dropped=dropped)
+        share = max(config.continued, added / len(people))
+
+    steps = config.planned_steps(len(known), len(people), share)
+    pool = known if others is None or not config.unknown_weight else known.joined(others)
+    other_weights = None
+    if len(pool) > len(known):
+        assert others is not None
+        other_weights = np.ones(len(others))
+        if unknown_weights is not None:
+            other_weights = _checked(unknown_weights, len(others), "unknown_weights")
+    batches = _batches(config, row_weights, other_weights, members, steps, generator)
+    index = torch.from_numpy(who)
+    losses = train(adapter, loss, pool, index, batches, config, steps, progress)
+
+    with torch.inference_mode():
+        variances = eigenvalue_variance(loss.proxies().numpy())
+    selected = np.arange(members)
+    if initial is None:
+        selected = select_members(config.selection, variances, config.keep)
+    if len(selected) < members:
+        rows = torch.from_numpy(selected)
+        parts = adapter.state_dict(), loss.state_dict()
+        adapter = config.make_adapter(known.dim, len(selected), generator)
+        loss = config.make_loss(len(people), adapter.out, len(selected), generator)
+        for module, state in zip((adapter, loss), parts, strict=True):
+            module.load_state_dict(
+                {key: value[rows] if value.ndim else value for key, value in state.items()}
+            )
+    diagnostics = replace(
+        diagnostics,
+        steps=steps,
+        losses=losses,
+        eigenvalue_variance=tuple(map(float, variances)),
+        selected=tuple(map(int, selected)),
     )
+    flat = np.ones(len(selected)), np.zeros(len(selected))
+    head = TunedHead(people, config, adapter, loss, *flat, diagnostics)
+    if config.fusion == "mean":
+        return head
+    lines = _lines(head, known, who, others)
+    return TunedHead(people, config, adapter, loss, *lines, diagnostics)
+
+
+def _people(
+    labels: npt.NDArray[Any] | Sequence[Hashable], names: Sequence[Hashable] | None, n: int
+) -> tuple[npt.NDArray[np.int64], list[Hashable]]:
+    """The column of each row, and the people by column."""
+    each = [label.item() if isinstance(label, np.generic) else label for label in labels]
+    if len(each) != n:
+        raise InputError(f"labels are {len(each)} and embeddings {n}; give one label for each row")
+    people = list(dict.fromkeys(each)) if names is None else list(names)
+    if names is None:
+        with contextlib.suppress(TypeError):
+            people = sorted(people)  # type: ignore[type-var]
+    column = {name: i for i, name in enumerate(people)}
+    if len(column) < len(people):
+        raise InputError("names has a name twice; give each person once")
+    if len(people) < 2:
+        raise NotEnoughDataError(
+            f"tuning tells people apart, and there is {'one' if people else 'nobody'}; give clips of two or more"
+        )
+    for label in each:
+        if label not in column:
+            raise InputError(f"label {label!r} is not among the names; name everybody who has a clip")
+    return np.array([column[label] for label in each], np.int64), people
+
+
+def _checked(weights: Weights, n: int, what: str) -> npt.NDArray[np.float64]:
+    values = np.asarray(weights, np.float64)
+    if values.shape != (n,):
+        raise InputError(f"{what} have shape {values.shape}; give one for each of the {n} rows")
+    if not (np.isfinite(values).all() and (values >= 0).all() and values.any()):
+        raise InputError(f"{what} must be finite, not negative, and not all 0")
+    return values
+
+
+def _balanced(who: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Weights under which everybody is drawn alike."""
+    return np.asarray(1.0 / np.bincount(who)[who], np.float64)
+
+
+def _batches(
+    config: TuneConfig,
+    weights: Weights,
+    other_weights: Weights | None,
+    members: int,
+    steps: int,
+    generator: torch.Generator,
+) -> Iterator[Batch]:
+    """Rows of each step; those of unknown samples come after all known ones."""
+    import torch
+
+    from openkith.tuning.samples import epoch_batches, weighted_batches
+
+    def drawn(of: Weights, size: int) -> Iterator[torch.Tensor]:
+        return weighted_batches(torch.from_numpy(of).float(), members, size, steps, generator)
+
+    n = len(weights)
+    if config.epochs is None:
+        known = drawn(weights, config.batch)
+    else:
+        known = epoch_batches(n, members, config.batch, steps, generator)
+    if other_weights is None:
+        for rows in known:
+            yield rows, None
+        return
+    for rows, others in zip(known, drawn(other_weights, config.unknown_batch), strict=True):
+        yield rows, others + n
+
+
+def _lines(
+    head: TunedHead, known: Samples, who: npt.NDArray[np.int64], others: Samples | None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Members' lines, from their scores of the clips they learned from."""
+    rows = _spaced(len(known))
+    scores = head.member_scores(_plain(known, rows))
+    own = np.zeros(scores.shape[1:], np.bool_)
+    own[np.arange(len(rows)), who[rows]] = True
+    against = [scores[:, ~own]]
+    if others is not None:
+        strangers = head.member_scores(_plain(others, _spaced(len(others))))
+        against.append(strangers.reshape(len(strangers), -1))
+    return member_lines(head.config.fusion, scores[:, own], np.concatenate(against, axis=1))
+
+
+def _spaced(n: int) -> npt.NDArray[np.int64]:
+    return np.linspace(0, n - 1, min(n, _LINE_ROWS)).round().astype(np.int64)
+
+
+def _plain(samples: Samples, rows: npt.NDArray[np.int64]) -> Clips:
+    """Rows as the user gave them."""
+    if samples.lengths is None:
+        values: npt.NDArray[Any] = samples.values[rows].numpy()
+        return values
+    return [samples.values[row, : int(samples.lengths[row])].numpy() for row in rows]
