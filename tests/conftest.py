@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from openkith.encoders.ge2e import GE2E
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["KITH_CLIP_CACHE"] = "off"  # tests that need a cache have one of their own
+
+# A cohort that a developer has built is nothing that a test may find.
+os.environ.setdefault("KITH_COHORTS", str(Path(tempfile.gettempdir()) / "kith-no-cohorts"))
 
 SPEECH = Path(os.environ.get("KITH_TEST_SPEECH", Path(__file__).parents[2] / "shared" / "speech"))
 

@@ -19,7 +19,7 @@ from openkith.gallery import queries
 from openkith.recognizer import Recognizer
 from voices import FakeEncoder, fake_cohort, voice  # beside this file, which runs as a script
 
-openkith.roster.shipped_cohort = fake_cohort
+openkith.roster.find_cohort = fake_cohort
 
 
 def say(word: str) -> None:

@@ -6,6 +6,7 @@ import doctest
 import pickle
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ import openkith
 from openkith import OpenSetClassifier, classifier
 from openkith.errors import ConfigError, NotEnoughDataError
 from openkith.openset import METHODS, fit_open_set
-from openkith.scoring import AsNorm, EmbeddingSet, Fusion, WhitenedCosine
+from openkith.scoring import AsNorm, EmbeddingSet, ViewFusion
+from openkith.scoring.views import Part
 from openkith.tuning import SpeakerRPLPlus, TuneConfig
 
 #: Checks of scikit-learn that an open-set classifier cannot pass. All three fit without a single unknown row and want
@@ -42,9 +44,10 @@ def test_scikit_learn(estimator: Any, check: Any) -> None:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A head that is tuned briefly."""
 
-    def fusion(n_people: int, seed: int) -> Fusion:
-        tuned = SpeakerRPLPlus(TuneConfig(seed=seed, steps=10, members=2, out=8))
-        return Fusion([AsNorm(), WhitenedCosine(), *([tuned] if n_people > 1 else [])])
+    def fusion(n_people: int, seed: int, members: int | None) -> ViewFusion:  # noqa: ARG001
+        config = TuneConfig(seed=seed, steps=10, members=2, out=8)
+        tuned = Part(partial(SpeakerRPLPlus, config, space="raw"))
+        return ViewFusion([Part(AsNorm, in_space=False), Part(AsNorm), *([tuned] if n_people > 1 else [])])
 
     monkeypatch.setitem(METHODS, "fusion", fusion)
 
@@ -179,8 +182,8 @@ class TestLabels:
 
     def test_settings(self) -> None:
         X, y, _ = people(["a", "b"])
-        with pytest.raises(ConfigError, match="no method is named 'plda'"):
-            OpenSetClassifier("plda").fit(X, y)
+        with pytest.raises(ConfigError, match="no method is named 'best'"):
+            OpenSetClassifier("best").fit(X, y)
         with pytest.raises(ConfigError, match="far is 0"):
             OpenSetClassifier(far=0).fit(X, y)
         with pytest.raises(ConfigError, match="unknown_prior is 1"):

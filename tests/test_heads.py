@@ -14,16 +14,20 @@ import pytest
 from openkith.errors import ConfigError, GalleryError
 from openkith.heads import add_strangers, pack_model, unpack_model
 from openkith.openset import METHODS, OpenSetModel, fit_open_set
-from openkith.scoring import AsNorm, Calibration, EmbeddingSet, Fusion, Scorer
-from openkith.tuning import SpeakerRPL, SpeakerRPLPlus, TuneConfig
+from openkith.scoring import AsNorm, Calibration, EmbeddingSet, Scorer, ViewFusion
+from openkith.scoring.views import Part
+from openkith.tuning import SpeakerRPL, SpeakerRPLPlus, SpeakerRPLV2, TuneConfig
 
 QUICK: dict[str, Any] = {"steps": 5, "members": 2, "out": 8}
 SETTINGS: dict[str, Any] = {"far": 0.1, "unknown_prior": 0.4}
-QUICK_METHODS: dict[str, Callable[[int, int], Scorer]] = {
+QUICK_METHODS: dict[str, Callable[[int, int, int | None], Scorer]] = {
     **METHODS,
-    "speaker-rpl": lambda _n, _seed: SpeakerRPL(TuneConfig(unknown_weight=0.0, **QUICK)),
-    "speaker-rpl+": lambda _n, _seed: SpeakerRPLPlus(TuneConfig(**QUICK)),
-    "fusion": lambda _n, _seed: Fusion([AsNorm(), SpeakerRPLPlus(TuneConfig(**QUICK))]),
+    "speaker-rpl": lambda *_: SpeakerRPL(TuneConfig(unknown_weight=0.0, **QUICK)),
+    "speaker-rpl+": lambda *_: SpeakerRPLPlus(TuneConfig(**QUICK)),
+    "speaker-rpl-v2": lambda *_: SpeakerRPLV2(TuneConfig.v2(**QUICK)),
+    "fusion": lambda *_: ViewFusion(
+        [Part(AsNorm, in_space=False), Part(lambda: SpeakerRPLPlus(TuneConfig(**QUICK), space="raw"))]
+    ),
 }
 
 
@@ -69,11 +73,31 @@ def test_the_same_model(model: OpenSetModel) -> None:
     assert restored.calibration.threshold == pytest.approx(model.calibration.threshold, rel=1e-4)
     assert astuple(restored.calibration.miss) == pytest.approx(astuple(model.calibration.miss), rel=1e-6)
     assert restored.calibration.basis == ("clips",) * 3
-    for name in ("asked", "method", "errors", "dim"):
+    for name in ("asked", "method", "errors", "shape"):
         assert getattr(restored, name) == getattr(model, name)
     for key, value in model.held_out.arrays().items():
         np.testing.assert_allclose(restored.held_out.arrays()[key], value, rtol=1e-6)
         assert (restored.held_out.arrays()[key].dtype == bool) == (value.dtype == bool)
+
+
+def test_the_same_model_of_views() -> None:
+    """Of two views; the tuned part is restored on each."""
+
+    def seen(items: EmbeddingSet) -> EmbeddingSet:
+        x = items.embeddings
+        return replace(items, embeddings=np.stack([x, x[:, ::-1], np.abs(x)], axis=1))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(METHODS, "fusion", QUICK_METHODS["fusion"])
+        model = fit_open_set("fusion", seen(voices(3, 2, 0)), seen(voices(9, 2, 1)), **SETTINGS)
+    config, arrays = stored(model)
+    restored = unpack_model(config, arrays, None, **SETTINGS)
+    assert restored.shape == (3, 12)
+    probes = seen(voices(6, 2, 2)).embeddings
+    np.testing.assert_array_equal(restored.scorer.score(probes), model.scorer.score(probes))
+    for shape in ([12], [2, 12], [3, 13]):
+        with pytest.raises(GalleryError, match="damaged"):
+            unpack_model({**config, "shape": shape}, arrays, None, **SETTINGS)
 
 
 def test_other_settings(simple: OpenSetModel) -> None:
@@ -146,15 +170,16 @@ Damage = Callable[[tuple[dict[str, Any], dict[str, np.ndarray]]], object]
     "damage",
     [
         lambda head: head[0].pop("scorer"),
-        lambda head: head[0].pop("dim"),
+        lambda head: head[0].pop("shape"),
         lambda head: head[0].update(scorer="as-norm"),
         lambda head: head[0].update(scorer={"name": "as-norm"}),
+        lambda head: head[0]["scorer"].update(name="best"),
         lambda head: head[0]["scorer"].update(name="plda"),
         lambda head: head[0]["scorer"].update(name="fusion"),
         lambda head: head[0]["scorer"].update(name="speaker-rpl"),
-        lambda head: head[0].update(dim=13),
-        lambda head: head[0].update(dim="12"),
-        lambda head: head[0].update(dim=-1),
+        lambda head: head[0].update(shape=[13]),
+        lambda head: head[0].update(shape="12"),
+        lambda head: head[0].update(shape=[-1]),
         lambda head: head[0].update(errors=None),
         lambda head: head[0].update(errors={"as-norm": [0.1]}),
         lambda head: head[0].update(basis=["clips"]),
@@ -187,12 +212,15 @@ def test_damaged(simple: OpenSetModel, damage: Damage) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda head: head[0]["scorer"]["config"].update(colour="blue"),
-        lambda head: head[0]["scorer"]["config"].update(members=0),
-        lambda head: head[1].pop("scorer/adapter.0"),
+        lambda head: head[0]["scorer"]["config"]["head"]["config"].update(colour="blue"),
+        lambda head: head[0]["scorer"]["config"]["head"]["config"].update(members=0),
+        lambda head: head[0]["scorer"]["config"].update(space="there"),
+        lambda head: head[1].pop("scorer/head.adapter.weights.0"),
         lambda head: head[1].pop("scorer/space.whitener"),
-        lambda head: head[1].update({"scorer/points": head[1]["scorer/points"][..., :3]}),
-        lambda head: head[1].update({"scorer/adapter.1": head[1]["scorer/adapter.1"][:, :3]}),
+        lambda head: head[1].update({"scorer/head.loss.points": head[1]["scorer/head.loss.points"][..., :3]}),
+        lambda head: head[1].update(
+            {"scorer/head.adapter.weights.1": head[1]["scorer/head.adapter.weights.1"][:, :3]}
+        ),
     ],
 )  # fmt: skip
 def test_damaged_tuned_head(damage: Damage) -> None:
@@ -204,10 +232,10 @@ def test_damaged_tuned_head(damage: Damage) -> None:
         unpack_model(config, arrays, None)
 
 
-@pytest.mark.parametrize("number", [0, 2, None, "1"])
+@pytest.mark.parametrize("number", [0, 1, None, "2"])
 def test_another_format(simple: OpenSetModel, number: Any) -> None:
     config, arrays = stored(simple)
-    with pytest.raises(GalleryError, match=rf"has format {number}, this version reads 1; run: kith tune"):
+    with pytest.raises(GalleryError, match=rf"has format {number}, this version reads 2; run: kith tune"):
         unpack_model({**config, "format": number}, arrays, None)
     with pytest.raises(GalleryError, match="has format None"):
         unpack_model({}, {}, None)

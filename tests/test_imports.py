@@ -19,10 +19,10 @@ SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 # From the top. A name imports the rows below it, and its own row where no bar stands between the two.
 ROWS = (
     {"__main__", "cli"},
-    {"service", "report", "evaluation", "demo", "doctor", "bulk"},
+    {"service", "report", "evaluation", "embedding_layout", "demo", "doctor", "bulk"},
     {
         *("recognizer", "classifier", "decision", "enrolment", "findings", "heads", "openset", "roster"),
-        "strangers",
+        *("strangers", "speaking_styles", "cohort_building"),
     },
     {"tuning", "enhancement", "neural_scoring"},
     {"encoders", "data", "training", "scoring", "gallery", "migrations"},

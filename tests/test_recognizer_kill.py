@@ -25,7 +25,7 @@ Start = Callable[..., Worker]
 
 @pytest.fixture(autouse=True)
 def cohort(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openkith.roster, "shipped_cohort", fake_cohort)
+    monkeypatch.setattr(openkith.roster, "find_cohort", fake_cohort)
 
 
 @pytest.fixture

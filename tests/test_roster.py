@@ -11,6 +11,7 @@ import pytest
 
 import openkith.roster
 from openkith.encoders.copies import embed_with_copies
+from openkith.encoders.views import embed_views
 from openkith.errors import EncoderMismatchError, GalleryError, NotEnoughDataError
 from openkith.gallery import Gallery, NewClip
 from openkith.openset import fit_open_set
@@ -24,7 +25,7 @@ ENCODER = "fake/1"
 
 @pytest.fixture(autouse=True)
 def cohort(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openkith.roster, "shipped_cohort", fake_cohort)
+    monkeypatch.setattr(openkith.roster, "find_cohort", fake_cohort)
 
 
 def new_clip(who: str, take: int = 0, copies: bool = False) -> NewClip:
@@ -135,7 +136,7 @@ def test_without_a_head_it_is_as_norm_with_the_note(gallery: Gallery) -> None:
     assert (roster.names, roster.note, roster.model.method) == (("bob", "ann"), NOT_TUNED, "as-norm")
     assert roster.clip_ids == tuple(clip.id for clip in gallery.clips())
     expected = fit_open_set("as-norm", snapshot.enrolment()[0], fake_cohort())
-    probe = FakeEncoder().embed([voice("ann", 7)])
+    probe = embed_views(FakeEncoder(), [voice("ann", 7)])
     np.testing.assert_allclose(roster.model.llrs(probe), expected.llrs(probe))
     save_head(gallery)
     gallery.undo()  # another revision; the head learned from the clips and goes
@@ -155,7 +156,7 @@ def test_background_joins_the_cohort(gallery: Gallery) -> None:
 def test_without_a_cohort_it_is_cosine(
     gallery: Gallery, monkeypatch: pytest.MonkeyPatch, background: int
 ) -> None:
-    monkeypatch.setattr(openkith.roster, "shipped_cohort", lambda fingerprint: None)  # noqa: ARG005
+    monkeypatch.setattr(openkith.roster, "find_cohort", lambda fingerprint: None)  # noqa: ARG005
     gallery.add_background([new_clip("tv", take) for take in range(background)], encoder=ENCODER)
     roster = Roster.of(take_snapshot(gallery), ENCODER)
     assert (roster.model.method, roster.note) == ("cosine", NOT_TUNED)

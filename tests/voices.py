@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,16 @@ class FakeEncoder:
         loudness = energy**0.25  # a root, not the logarithm: what is loud counts, not the noise between
         shape = loudness / max(np.linalg.norm(loudness), 1e-9) - BANDS**-0.5
         return normalise((shape @ self._projection)[None])[0]
+
+
+class TwoViews(FakeEncoder):
+    """The same, which also hears the differences between samples: a `ViewEncoder`."""
+
+    views = ("plain", "differences")
+
+    def embed_views(self, clips: Sequence[Audio]) -> np.ndarray:
+        other = [replace(clip, samples=np.diff(clip.samples, prepend=np.float32(0.0))) for clip in clips]
+        return np.stack([self.embed(clips), self.embed(other)], axis=1)
 
 
 def fake_cohort(fingerprint: str = "fake/1") -> EmbeddingSet | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +18,28 @@ import numpy.typing as npt
 
 from openkith.audio import Audio, load
 from openkith.data import Manifest, Row, read_manifest
+from openkith.data.draws import redraw_enrolment
 from openkith.decision import Decision, decide
 from openkith.encoders import Encoder
-from openkith.encoders.copies import EmbeddedClip, embed_with_copies
+from openkith.encoders.clip_cache import ClipCache, embed_cached, usual_cache
+from openkith.encoders.copies import EmbeddedClip
 from openkith.enrolment import embedding_set
 from openkith.errors import AudioError, ConfigError, InputError
 from openkith.metrics import OpenSetMetrics, open_set_report
 from openkith.openset import AUTO, METHODS, OpenSetModel, fit_open_set
-from openkith.scoring import EmbeddingSet, shipped_cohort
+from openkith.scoring import EmbeddingSet, find_cohort
+from openkith.scoring.base import one_view
 
 __all__ = ["ClipStore", "Result", "evaluate"]
 
 _BATCH = 64
 Progress = Callable[[str, int, int], None]
+_Key = tuple[Path, float | None, float | None]  # file and cut
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """One method with one seed on one manifest.
+    """One method with one seed on one manifest, or on one draw of its enrolment clips.
 
     Attributes:
         manifest: Its name.
@@ -46,7 +51,7 @@ class Result:
         labels: (p,) index into ``names``, or -1 for an unknown speaker.
         probes: (p) file and cut of each probe.
         seconds: (p,) of speech.
-        embeddings: (p, d).
+        embeddings: (p, d), plain view.
         enrolment_embeddings: (n, d) of the enrolment clips.
         enrolment_labels: (n,).
         scores: (p, C) calibrated natural-log likelihood ratios.
@@ -57,6 +62,7 @@ class Result:
         metrics: Of the scores.
         tune_seconds: Wall time of fitting and calibrating, after embedding.
         score_seconds: Wall time of scoring all probes, after embedding.
+        draw: Of the enrolment clips; 0 is the manifest as it is.
     """
 
     manifest: str
@@ -79,6 +85,7 @@ class Result:
     metrics: OpenSetMetrics
     tune_seconds: float
     score_seconds: float
+    draw: int = 0
 
     @property
     def statuses(self) -> tuple[str, ...]:
@@ -107,6 +114,7 @@ class Result:
             "method": self.method,
             "chosen": self.chosen,
             "seed": self.seed,
+            "draw": self.draw,
             **{name: None if value != value else value for name, value in values.items()},
             "tune_seconds": self.tune_seconds,
             "score_seconds": self.score_seconds,
@@ -114,15 +122,17 @@ class Result:
 
 
 class ClipStore:
-    """Embeds the clips of manifests, each one once however many manifests and methods use it.
+    """Embeds the clips of manifests, each one once however many manifests and methods use it, and in whatever role.
 
     Args:
         encoder: Any encoder.
+        cache: Where embedded clips are kept for the next time; None: nowhere.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, cache: ClipCache | None = None) -> None:
         self.encoder = encoder
-        self._clips: dict[tuple[Path, float | None, float | None, bool], EmbeddedClip] = {}
+        self.cache = cache
+        self._clips: dict[_Key, EmbeddedClip] = {}
 
     def get(
         self,
@@ -134,18 +144,36 @@ class ClipStore:
     ) -> list[EmbeddedClip]:
         """The embedded clip of each row, with or without degraded copies.
 
+        Copies are made when they are asked for first; the clip itself is not embedded again for them.
+
         Raises:
             AudioError: A file is not usable; the message names the row too, if it is told its manifest (``source``).
         """
-        keys = [(row.path, row.start, row.end, copies) for row in rows]
-        missing = [(key, row) for key, row in zip(keys, rows, strict=True) if key not in self._clips]
+        keys = [(row.path, row.start, row.end) for row in rows]
+        missing = {key: row for key, row in zip(keys, rows, strict=True) if not self._has(key, copies)}
         for first in range(0, len(missing), _BATCH):
-            batch = dict(missing[first : first + _BATCH])
+            batch = dict(list(missing.items())[first : first + _BATCH])
             audio = [_load(row, source) for row in batch.values()]
-            self._clips.update(zip(batch, embed_with_copies(self.encoder, audio, copies=copies), strict=True))
-            if progress:
-                progress(first + len(batch), len(missing))
-        return [self._clips[key] for key in keys]
+
+            def step(done: int, _: int, first: int = first) -> None:
+                if progress:
+                    progress(first + done, len(missing))
+
+            embedded = embed_cached(
+                self.encoder,
+                audio,
+                copies=copies,
+                plain=[self._clips.get(key) for key in batch],
+                cache=self.cache,
+                progress=step,
+            )
+            self._clips.update(zip(batch, embedded, strict=True))
+        found = [self._clips[key] for key in keys]
+        return found if copies else [clip.alone() for clip in found]
+
+    def _has(self, key: _Key, copies: bool) -> bool:
+        clip = self._clips.get(key)
+        return clip is not None and (clip.has_copies or not copies)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +194,7 @@ def evaluate(
     encoder: Encoder | None = None,
     store: ClipStore | None = None,
     seeds: int = 1,
+    draws: int = 1,
     far: float = 0.01,
     progress: Progress | None = None,
 ) -> list[Result]:
@@ -175,19 +204,24 @@ def evaluate(
         manifest: A manifest or its path.
         methods: Keys of `openkith.openset.METHODS`, or "auto".
         encoder: Default: the default encoder.
-        store: Embedded clips, to share them between manifests; its encoder is used.
+        store: Embedded clips, to share them between manifests; its encoder is used. Default: one that keeps them for
+            the next time, see `openkith.encoders.clip_cache`.
         seeds: Runs with seeds 0 to seeds - 1; a method without randomness gives the same each time.
+        draws: Draws of the enrolment clips: the manifest as it is, and draws - 1 in which each person is enrolled with
+            as many clips drawn from all of theirs, see `openkith.data.draws`.
         far: False-accept rate of the decisions; the metrics do not depend on it.
         progress: Called with what is being done, steps done and steps in all.
 
     Returns:
-        One result per method and seed, in that order.
+        One result per draw, method and seed, in that order.
 
     Raises:
         InputError: The manifest, a file in it, or a setting is not usable.
     """
     if seeds < 1:
         raise ConfigError(f"seeds is {seeds}; give 1 or more")
+    if draws < 1:
+        raise ConfigError(f"draws is {draws}; give 1 or more")
     for method in methods:  # before anything is embedded
         if method not in (AUTO, *METHODS):
             raise ConfigError(f"no method is named {method!r}; there are: {', '.join([AUTO, *METHODS])}")
@@ -199,14 +233,18 @@ def evaluate(
             from openkith.encoders import load_encoder
 
             encoder = load_encoder()
-        store = ClipStore(encoder)
-    material = _prepare(manifest, store, progress)
-    results = []
-    for i, method in enumerate(methods):
-        for seed in range(seeds):
+        store = ClipStore(encoder, usual_cache())
+    results: list[Result] = []
+    total = draws * len(methods) * seeds
+    for draw in range(draws):
+        drawn = redraw_enrolment(manifest, draw)
+        drawn.check_evaluable()
+        material = _prepare(drawn, store, progress)
+        for method, seed in product(methods, range(seeds)):
             if progress:
-                progress(f"{manifest.name}: {method}, seed {seed}", i * seeds + seed, len(methods) * seeds)
-            results.append(_run(manifest, material, method, seed, far))
+                which = f"seed {seed}" if draws == 1 else f"draw {draw}, seed {seed}"
+                progress(f"{manifest.name}: {method}, {which}", len(results), total)
+            results.append(_run(drawn, material, method, seed, draw, far))
     return results
 
 
@@ -223,7 +261,7 @@ def _prepare(manifest: Manifest, store: ClipStore, progress: Progress | None) ->
     enrolment, halves = embedding_set(
         [clip.arrays() for clip in enrolled], [names.index(row.speaker) for row in manifest.enroll]
     )
-    parts = [shipped_cohort(store.encoder.fingerprint)]
+    parts = [find_cohort(store.encoder.fingerprint)]
     if manifest.negative:
         negative = embed(manifest.negative, False, "negative")
         speakers = sorted({row.speaker for row in manifest.negative})
@@ -234,7 +272,7 @@ def _prepare(manifest: Manifest, store: ClipStore, progress: Progress | None) ->
     return _Material(tuple(names), enrolment, halves, cohort, embed(manifest.test, False, "test"))
 
 
-def _run(manifest: Manifest, material: _Material, method: str, seed: int, far: float) -> Result:
+def _run(manifest: Manifest, material: _Material, method: str, seed: int, draw: int, far: float) -> Result:
     started = time.perf_counter()
     model: OpenSetModel = fit_open_set(
         method, material.enrolment, material.cohort, halves=material.halves, seed=seed, far=far
@@ -242,7 +280,7 @@ def _run(manifest: Manifest, material: _Material, method: str, seed: int, far: f
     tuned = time.perf_counter()
     names = material.names
     embeddings = np.stack([clip.embedding for clip in material.test])
-    llrs = model.llrs(embeddings)
+    llrs = model.llrs(np.stack([clip.views for clip in material.test]))
     scored = time.perf_counter()
     labels = np.array([names.index(row.speaker) if row.speaker in names else -1 for row in manifest.test])
     if not np.isfinite(llrs).all():
@@ -262,7 +300,7 @@ def _run(manifest: Manifest, material: _Material, method: str, seed: int, far: f
         probes=tuple(_probe_name(row, manifest) for row in manifest.test),
         seconds=seconds,
         embeddings=embeddings,
-        enrolment_embeddings=originals.embeddings,
+        enrolment_embeddings=one_view(originals.embeddings),
         enrolment_labels=originals.labels,
         scores=llrs,
         probabilities=model.calibration.posteriors(llrs),
@@ -275,6 +313,7 @@ def _run(manifest: Manifest, material: _Material, method: str, seed: int, far: f
         metrics=open_set_report(llrs, labels),
         tune_seconds=tuned - started,
         score_seconds=scored - tuned,
+        draw=draw,
     )
 
 

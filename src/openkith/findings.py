@@ -103,8 +103,10 @@ def why(model: OpenSetModel) -> str:
             "DIR --encoder NAME, or give clips of other people with --unknown DIR"
         )
     if model.method == FALLBACK:
-        return f"cosine with AS-norm stays: the tuned head was no better on held-out clips ({rates})"
-    return f"the tuned head wins on held-out clips ({rates})"
+        return f"cosine with AS-norm stays: the tuned head was clearly worse on held-out clips ({rates})"
+    if all(model.errors[model.method].mean <= errors.mean for errors in model.errors.values()):
+        return f"the tuned head wins on held-out clips ({rates})"
+    return f"the tuned head stays: it was not clearly worse on held-out clips ({rates})"
 
 
 def limits(calibration: Calibration, names: Sequence[str]) -> list[str]:

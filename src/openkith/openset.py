@@ -74,7 +74,9 @@ METHODS: dict[str, Callable[[int, int, int | None], Scorer]] = {
     "speaker-rpl": _rpl(SpeakerRPL, unknown_weight=0.0),
     "speaker-rpl+": _rpl(SpeakerRPLPlus),
     "speaker-rpl-v2": _rpl(SpeakerRPLV2),
-    "fusion": lambda n_people, seed, members: _fusion(n_people, seed, members or FUSED_MEMBERS),
+    "fusion": lambda n_people, seed, members: _fusion(
+        n_people, seed, FUSED_MEMBERS if members is None else members
+    ),
 }
 
 _SCORERS: dict[str, type[Scorer]] = {
@@ -203,7 +205,7 @@ def fit_open_set(
         halves: Disjoint parts of clips, with the labels and clips of ``enrolment``; rows 2i and 2i + 1 are the two
             halves of one clip. They stand in for people with a single clip.
         seed: Of everything random.
-        members: Adapters of the SpeakerRPL methods (in the fusion: on each view); None: the method's own number.
+        members: Adapters of the methods that have any (in the fusion: on each view); None: the method's own number.
         far, verify_far, unknown_prior: See `Calibration`.
         progress: Called with what is being done.
 

@@ -17,15 +17,17 @@ from openkith.audio.vad import trim_silence
 from openkith.decision import Decision, decide, decide_claim
 from openkith.encoders import Encoder, load_encoder
 from openkith.encoders.copies import EmbeddedClip, embed_with_copies
+from openkith.encoders.views import embed_views
 from openkith.enrolment import EnrolmentReport, advise, cohesion, embedding_set
-from openkith.errors import DuplicateClipError, GalleryError
+from openkith.errors import ConfigError, DuplicateClipError, GalleryError, require
 from openkith.findings import CalibrationReport, TuneReport, find_problems, limits, why
 from openkith.gallery import Gallery, NewClip, Receipt
 from openkith.heads import pack_model, unpack_model
-from openkith.openset import AUTO, Progress, fit_open_set
+from openkith.openset import AUTO, METHODS, Progress, fit_open_set
 from openkith.roster import CALIBRATION, Roster, check_encoder, joined, take_snapshot, version_of
 from openkith.scoring.base import EmbeddingSet
 from openkith.scoring.calibration import DEFAULT_FAR, DEFAULT_UNKNOWN_PRIOR, check_rates
+from openkith.speaking_styles import add_styles
 from openkith.strangers import cut_long, stranger_recordings
 
 __all__ = ["CalibrationReport", "Recognizer", "Source", "TuneReport"]
@@ -129,6 +131,8 @@ class Recognizer:
         *,
         unknown: str | Path | None = None,
         synthetic: int = 0,
+        styles: bool = False,
+        members: int | None = None,
         seed: int = 0,
         progress: Progress | None = None,
     ) -> TuneReport:
@@ -140,14 +144,28 @@ class Recognizer:
             unknown: A folder of other people's recordings, learned from beside the cohort that ships and the
                 background given to `calibrate`.
             synthetic: How many synthetic voices to learn from too (extra ``synthesis``).
+            styles: Also learn each enrolled clip as the person would say it older, younger, happy, sad, angry, tired,
+                fast and slow (extra ``synthesis``). The clips' audio must be in the gallery, or still in their files.
+            members: Adapters of the SpeakerRPL methods; in the fusion, on each view. Default: the method's own number.
             seed: Of everything random.
             progress: Called with what is being done, steps done and steps in all.
 
         Raises:
+            ConfigError: No such method, or ``members`` below 1.
             NotEnoughDataError: Nobody is enrolled, or there is no cohort for the method.
             DuplicateClipError: A recording of other people is enrolled.
+            MissingDependencyError: Synthetic voices or styles without the extra ``synthesis``.
+            AudioError: Styles of a clip of which no audio is left.
             GalleryError: Somebody was enrolled or forgotten meanwhile.
         """
+        if method not in (AUTO, *METHODS):  # all is checked before anything is embedded
+            raise ConfigError(f"no method is named {method!r}; there are: {', '.join([AUTO, *METHODS])}")
+        if members is not None and members < 1:
+            raise ConfigError(
+                f"members is {members}; give 1 or more, or leave it out for the method's own number"
+            )
+        if styles:
+            require("parselmouth", "synthesis", "tuning with speaking styles")
         snapshot = take_snapshot(self.gallery, all_clips=True)
         check_encoder(snapshot.encoder, self.encoder.fingerprint)
         others = snapshot.others()
@@ -155,14 +173,17 @@ class Recognizer:
             labels, new = self._strangers(Path(unknown), progress)
             others.append(embedding_set([clip.arrays for clip in new], labels)[0])
         if synthetic:
-            others.append(self._synthetic(synthetic, seed))
+            others.append(self._synthetic(synthetic, seed, progress))
         enrolment, halves = snapshot.enrolment()
+        if styles:
+            enrolment = add_styles(enrolment, snapshot.clips, self.gallery, self.encoder, seed, progress)
         model = fit_open_set(
             method,
             enrolment,
             joined(others),
             halves=halves,
             seed=seed,
+            members=members,
             progress=progress,
             **snapshot.settings,
         )
@@ -172,6 +193,7 @@ class Recognizer:
             "clips": clip_ids,
             "background": [clip.sha256 for clip in snapshot.background],
             "seed": seed,
+            "styles": styles,
         }
         config, arrays = pack_model(model, extra)
         # Numbers are rounded for storing: what is told below is what will be used.
@@ -305,7 +327,7 @@ class Recognizer:
     def _llrs(self, roster: Roster, audio: Audio) -> tuple[npt.NDArray[np.float64], float]:
         """Calibrated ratios (C,) and seconds of speech of one recording."""
         speech = trim_silence(audio)
-        return roster.model.llrs(self.encoder.embed([speech]))[0], speech.seconds
+        return roster.model.llrs(embed_views(self.encoder, [speech]))[0], speech.seconds
 
     def _strangers(self, folder: Path, progress: Progress | None) -> tuple[list[int], list[NewClip]]:
         """Number of the speaker of each clip in a folder of other people's recordings, and the clips."""
@@ -328,12 +350,16 @@ class Recognizer:
             new += [_new_clip(*pair, keep_audio=False) for pair in zip(clips, embedded, strict=True)]
         return labels, new
 
-    def _synthetic(self, n: int, seed: int) -> EmbeddingSet:
+    def _synthetic(self, n: int, seed: int, progress: Progress | None) -> EmbeddingSet:
         """Clips of n synthetic people and their copies."""
         from openkith.data.synthesis import unknown_speakers
 
+        def step(done: int, total: int) -> None:
+            if progress:
+                progress("embedding synthetic voices", done, total)
+
         voices, clips = zip(*unknown_speakers(n, seed=seed), strict=True)
-        embedded = embed_with_copies(self.encoder, clips)
+        embedded = embed_with_copies(self.encoder, clips, progress=step)
         numbers = {voice: i for i, voice in enumerate(dict.fromkeys(voices))}
         return embedding_set([clip.arrays() for clip in embedded], [numbers[voice] for voice in voices])[0]
 

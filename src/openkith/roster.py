@@ -15,7 +15,7 @@ from openkith.errors import EncoderMismatchError, GalleryError, NotEnoughDataErr
 from openkith.gallery import AuditEntry, Clip, Gallery, Person, StoredHead
 from openkith.heads import unpack_model
 from openkith.openset import BASELINE, FALLBACK, OpenSetModel, fit_open_set
-from openkith.scoring import EmbeddingSet, shipped_cohort
+from openkith.scoring import EmbeddingSet, find_cohort
 from openkith.scoring.holdout import enough_voices
 
 __all__ = ["CALIBRATION", "Roster", "Snapshot", "check_encoder", "joined", "take_snapshot", "version_of"]
@@ -70,8 +70,8 @@ class Snapshot:
         )
 
     def others(self) -> list[EmbeddingSet | None]:
-        """The cohort that ships for the encoder, and the background."""
-        return [shipped_cohort(self.encoder or ""), _voices(self.background)]
+        """The cohort for the encoder, the user's own or the one that ships, and the background."""
+        return [find_cohort(self.encoder or ""), _voices(self.background)]
 
 
 def take_snapshot(gallery: Gallery, *, all_clips: bool = False) -> Snapshot:

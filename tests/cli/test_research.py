@@ -19,6 +19,7 @@ KEYS = {  # of the contract
         "manifest",
         "method",
         "seed",
+        "draw",
         "eer",
         "detection_eer",
         "min_dcf",

@@ -15,7 +15,7 @@ from openkith.encoders.copies import COPY_CONDITIONS, COPY_GROUPS, copy_groups, 
 from openkith.errors import GalleryError
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from voices import FakeEncoder, voice
+from voices import FakeEncoder, TwoViews, voice
 
 M = len(COPY_CONDITIONS)
 
@@ -46,16 +46,42 @@ def test_what_is_embedded() -> None:
     copies = make_copies(speech.samples, COPY_CONDITIONS, int(speech.sha256[:12], 16))
     expected = encoder.embed([trim_silence(replace(speech, samples=copy)) for copy in copies])
     assert clip.copies.dtype == np.float16
-    assert (clip.copies == expected.astype(np.float16)).all()
+    assert (clip.copies == expected.astype(np.float16)[:, None]).all()
     middle = len(speech.samples) // 2
     parts = [replace(speech, samples=part) for part in (speech.samples[:middle], speech.samples[middle:])]
-    assert (clip.halves == encoder.embed(parts)).all()
+    assert (clip.halves == encoder.embed(parts)[:, None]).all()
     assert clip.speech_seconds == speech.seconds
     assert clip.quality == measure_quality(recording)
     arrays = clip.arrays()
     assert {key: array.shape for key, array in arrays.items()} == {
-        **{"embedding": (32,), "copies": (M, 32), "halves": (2, 32)},
+        **{"embedding": (32,), "views": (1, 32), "copies": (M, 1, 32), "halves": (2, 1, 32)},
     }
+
+
+def test_every_part_is_seen_in_all_views() -> None:
+    recording = padded(voice("ann"))
+    encoder = TwoViews()
+    [clip] = embed_with_copies(encoder, [recording])
+    [plain] = embed_with_copies(FakeEncoder(), [recording])
+    assert encoder.embedded == 2 * (1 + M + 2)
+    arrays = clip.arrays()
+    assert {key: array.shape for key, array in arrays.items()} == {
+        **{"embedding": (32,), "views": (2, 32), "copies": (M, 2, 32), "halves": (2, 2, 32)},
+    }
+    assert {key: array.dtype for key, array in arrays.items()} == {
+        **{"embedding": np.float32, "views": np.float32, "copies": np.float16, "halves": np.float16},
+    }
+    np.testing.assert_array_equal(clip.embedding, plain.embedding)
+    for name in ("views", "copies", "halves"):
+        np.testing.assert_array_equal(getattr(clip, name)[..., 0, :], getattr(plain, name)[..., 0, :])
+    speech = trim_silence(recording)
+    np.testing.assert_array_equal(clip.views, encoder.embed_views([speech])[0])
+    middle = len(speech.samples) // 2
+    parts = [replace(speech, samples=part) for part in (speech.samples[:middle], speech.samples[middle:])]
+    np.testing.assert_array_equal(clip.halves, encoder.embed_views(parts))
+    [alone] = embed_with_copies(encoder, [recording], copies=False)
+    np.testing.assert_array_equal(alone.views, clip.views)
+    assert alone.copies.shape == alone.halves.shape == (0, 2, 32)
 
 
 def test_copies_depend_on_the_clip_alone() -> None:
@@ -78,8 +104,8 @@ def test_different_clips_have_different_noise() -> None:
 def test_halves_need_speech_enough(seconds: float, halves: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("openkith.encoders.copies.trim_silence", lambda audio: audio)
     [clip] = embed_with_copies(FakeEncoder(), [voice("ann", seconds=seconds)])
-    assert clip.halves.shape == (halves, 32)
-    assert clip.copies.shape == (M, 32)
+    assert clip.halves.shape == (halves, 1, 32)
+    assert clip.copies.shape == (M, 1, 32)
 
 
 def test_without_copies_the_clip_alone_is_embedded() -> None:
@@ -88,7 +114,7 @@ def test_without_copies_the_clip_alone_is_embedded() -> None:
     assert encoder.embedded == 1
     [full] = embed_with_copies(encoder, [voice("ann")])
     np.testing.assert_allclose(plain.embedding, full.embedding, atol=1e-6)
-    assert plain.copies.shape == plain.halves.shape == (0, 32)
+    assert plain.copies.shape == plain.halves.shape == (0, 1, 32)
     assert (plain.quality, plain.speech_seconds) == (full.quality, full.speech_seconds)
 
 

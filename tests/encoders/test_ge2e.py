@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soxr
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
@@ -21,7 +22,15 @@ from openkith.audio.features import power_mel
 from openkith.encoders import Encoder, load_encoder
 from openkith.encoders import ge2e as module
 from openkith.encoders.base import torch_threads
-from openkith.encoders.ge2e import GE2E
+from openkith.encoders.ge2e import GE2E, VIEWS
+from openkith.encoders.views import (
+    ViewEncoder,
+    compress,
+    embed_views,
+    subtract_floor,
+    subtract_reverberation,
+    view_names,
+)
 from openkith.encoders.weights import state_digest
 from openkith.errors import ConfigError, WeightsError
 
@@ -133,24 +142,27 @@ def test_the_last_window_must_be_three_quarters_full(small: GE2E, samples: int, 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.5, 1.0, 1.5999])
 def test_a_short_clip_is_padded_and_repeated(
-    small: GE2E, state: dict[str, torch.Tensor], seconds: float
+    checkpoint: Path, state: dict[str, torch.Tensor], seconds: float
 ) -> None:
-    clip = sound(seconds, 2)
+    encoder, clip = GE2E(checkpoint, threads=1, repeat_short=True), sound(seconds, 2)
     n = len(clip.samples)
     padded = np.concatenate([clip.samples, np.zeros(WINDOW - n, np.float32)])
     repeated = np.tile(clip.samples, WINDOW // n + 1)[:WINDOW]
     expected = [embed_by_definition(state, power_mel(x)[:160]) for x in (padded, repeated)]
-    times, windows = small.embed_windows(clip)
+    times, windows = encoder.embed_windows(clip)
     np.testing.assert_allclose(times, [[0.0, n / RATE]] * 2)
     np.testing.assert_allclose(windows, expected, atol=2e-5)
-    np.testing.assert_allclose(small.embed([clip])[0], normalised(np.sum(expected, axis=0)), atol=2e-5)
+    np.testing.assert_allclose(encoder.embed([clip])[0], normalised(np.sum(expected, axis=0)), atol=2e-5)
 
 
-def test_a_short_clip_without_repetition(checkpoint: Path, state: dict[str, torch.Tensor]) -> None:
-    encoder, clip = GE2E(checkpoint, threads=1, repeat_short=False), sound(0.5, 2)
+@pytest.mark.parametrize("seconds", [0.1, 0.5])
+def test_a_short_clip_as_published_is_followed_by_silence(
+    small: GE2E, state: dict[str, torch.Tensor], seconds: float
+) -> None:
+    encoder, clip = small, sound(seconds, 2)
     times, windows = encoder.embed_windows(clip)
     expected = embed_by_definition(state, window_mel(clip.samples, 0))
-    np.testing.assert_allclose(times, [[0.0, 0.5]])
+    np.testing.assert_allclose(times, [[0.0, seconds]])
     np.testing.assert_allclose(windows, [expected], atol=2e-5)
     np.testing.assert_allclose(encoder.embed([clip]), [expected], atol=2e-5)
 
@@ -179,7 +191,7 @@ def test_no_clips(small: GE2E) -> None:
 
 
 def test_batching_changes_nothing(small: GE2E, monkeypatch: pytest.MonkeyPatch) -> None:
-    clips = [sound(seconds, seed) for seed, seconds in enumerate((0.1, 4.0, 0.7, 1.6, 9.0, 2.5))]
+    clips = [sound(seconds, seed) for seed, seconds in enumerate((1.2, 4.0, 1.4, 1.6, 9.0, 2.5))]
     together = small.embed(clips)
     assert together.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1.0, atol=1e-6)
@@ -197,8 +209,8 @@ def test_hidden_states_are_not_kept(small: GE2E, monkeypatch: pytest.MonkeyPatch
     """They are 160 times the size of the embeddings: 0.8 GB for an hour of audio."""
     forward, hidden, alive = small._network.forward, [], []
 
-    def watched(mels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        embedding, states = forward(mels)
+    def watched(mels: torch.Tensor, *frames: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        embedding, states = forward(mels, *frames)
         hidden.append(weakref.ref(states))
         alive.append(sum(ref() is not None for ref in hidden))
         return embedding, states
@@ -208,6 +220,105 @@ def test_hidden_states_are_not_kept(small: GE2E, monkeypatch: pytest.MonkeyPatch
     small.embed([sound(8.0)])
     assert len(alive) == 9
     assert max(alive) <= 2
+
+
+# Views
+
+
+def averaged_by_definition(state: dict[str, torch.Tensor], mel: NDArray[Any]) -> NDArray[np.float64]:
+    """The mean over the embeddings of five hidden states, from the middle of the window on."""
+    states = lstm_by_definition(state, mel)[[79, 99, 119, 139, 159]]
+    raw = states @ state["linear.weight"].double().numpy().T + state["linear.bias"].double().numpy()
+    return np.asarray(normalised(normalised(np.maximum(raw, 0.0)).sum(axis=0)))
+
+
+def test_it_is_a_view_encoder(small: GE2E) -> None:
+    assert isinstance(small, ViewEncoder)
+    assert small.views == ("plain", *VIEWS)
+    assert len(small.views) == 9
+    assert view_names(small) == small.views
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1.6, 3.0, 12.0])
+def test_the_plain_view_is_what_embed_gives(small: GE2E, seconds: float) -> None:
+    clips = [sound(seconds, 1), sound(2.0, 2)]
+    views = small.embed_views(clips)
+    assert views.shape == (2, 9, 256)
+    assert views.dtype == np.float32
+    np.testing.assert_array_equal(views[:, 0], small.embed(clips))
+    np.testing.assert_allclose(np.linalg.norm(views, axis=-1), 1.0, atol=1e-5)
+    np.testing.assert_array_equal(embed_views(small, clips), views)
+
+
+def test_views_of_one_window_by_definition(small: GE2E, state: dict[str, torch.Tensor]) -> None:
+    clip = sound(1.6, 3, rms=10 ** (-20 / 20))  # 10 dB above the level
+    raised = power_mel(clip.samples)[:160].astype(float)
+    levelled = raised * 10 ** (-10 / 10)
+    faster, slower = (
+        power_mel(soxr.resample(clip.samples, speed * RATE, RATE))[: -(-round(WINDOW / speed) // 160)]
+        * 10 ** (-10 / 10)
+        for speed in (1.12, 0.89)
+    )
+    [views] = small.embed_views([clip])
+    mels = {
+        "averaged": raised,
+        "levelled": levelled,
+        "denoised": subtract_floor(levelled),
+        "dereverberated": subtract_reverberation(subtract_floor(levelled)),
+        "slower": slower[:160],  # of 1.8 s: a second window would be covered to less than 3/4
+        "reversed": levelled[::-1],
+        "compressed": compress(levelled),
+    }
+    for name, mel in mels.items():
+        expected = averaged_by_definition(state, mel)
+        np.testing.assert_allclose(views[small.views.index(name)], expected, atol=5e-5, err_msg=name)
+    short = [np.pad(faster, ((0, 160 - len(faster)), (0, 0))), np.resize(faster, (160, 40))]
+    expected = normalised(np.sum([averaged_by_definition(state, mel) for mel in short], axis=0))
+    np.testing.assert_allclose(views[small.views.index("faster")], expected, atol=5e-5)
+
+
+def test_views_of_a_long_clip_are_means_over_windows(small: GE2E, state: dict[str, torch.Tensor]) -> None:
+    clip = sound(3.0, 1)
+    mel = np.pad(power_mel(clip.samples)[:300], ((0, 14), (0, 0)))
+    expected = normalised(
+        np.sum([averaged_by_definition(state, mel[i : i + 160]) for i in (0, 77, 154)], axis=0)
+    )
+    np.testing.assert_allclose(small.embed_views([clip])[0, 1], expected, atol=5e-5)
+
+
+def test_views_of_each_clip_alone(small: GE2E) -> None:
+    clips = [sound(seconds, seed) for seed, seconds in enumerate((0.1, 4.0, 1.4, 9.0))]
+    together = small.embed_views(clips)
+    np.testing.assert_allclose(
+        together, np.concatenate([small.embed_views([clip]) for clip in clips]), atol=1e-5
+    )
+    np.testing.assert_allclose(small.embed_views(clips[::-1]), together[::-1], atol=1e-5)
+    apart = np.abs(together[1, :, None] - together[1, None]).max(axis=-1)
+    assert apart[~np.eye(9, dtype=bool)].min() > 2e-5  # no two views are the same
+
+
+def test_no_clips_have_views(small: GE2E) -> None:
+    assert small.embed_views([]).shape == (0, 9, 256)
+    assert small.embed_views([]).dtype == np.float32
+
+
+@pytest.mark.parametrize("samples", [1, 159, 160, 161, WINDOW - 1, WINDOW + 1])
+def test_views_of_odd_lengths(small: GE2E, samples: int) -> None:
+    views = small.embed_views([audio(sound(2.0, 4).samples[:samples])])
+    assert np.isfinite(views).all()
+    np.testing.assert_allclose(np.linalg.norm(views, axis=-1), 1.0, atol=1e-5)
+
+
+def test_silence_has_views(small: GE2E) -> None:
+    assert np.isfinite(small.embed_views([audio(np.zeros(RATE))])).all()
+
+
+def test_only_the_first_two_views_hear_how_loud_a_clip_is(small: GE2E) -> None:
+    clip = sound(2.0, 5, rms=0.05)
+    louder = audio(4 * clip.samples)
+    change = np.abs(small.embed_views([clip]) - small.embed_views([louder])).max(axis=(0, 2))
+    assert (change[:2] > 1e-3).all()
+    assert (change[2:] < 1e-5).all()
 
 
 # Level
@@ -266,7 +377,7 @@ def test_threads_are_those_asked_for_and_then_restored(
     encoder, seen = GE2E(checkpoint, threads=2), []
     forward = encoder._network.forward
     monkeypatch.setattr(
-        encoder._network, "forward", lambda x: (seen.append(torch.get_num_threads()), forward(x))[1]
+        encoder._network, "forward", lambda *x: (seen.append(torch.get_num_threads()), forward(*x))[1]
     )
     with torch_threads(3):
         encoder.embed([sound(1.0)])
@@ -276,7 +387,7 @@ def test_threads_are_those_asked_for_and_then_restored(
 
 def test_the_fingerprint_has_front_end_and_weights(checkpoint: Path, state: dict[str, torch.Tensor]) -> None:
     used = {name: tensor for name, tensor in state.items() if not name.startswith("similarity_")}
-    assert GE2E(checkpoint).fingerprint == f"ge2e/-30dB-repeat/{state_digest(used)[:32]}"
+    assert GE2E(checkpoint).fingerprint == f"ge2e/-30dB/9-views/{state_digest(used)[:32]}"
     options: list[dict[str, Any]] = [
         {"level_dbfs": level, "lower": lower, "repeat_short": repeat}
         for level, lower, repeat in itertools.product((-30.0, -27.0), (False, True), (False, True))
@@ -345,14 +456,14 @@ def test_other_weights_are_refused(
 
 
 def test_the_package_is_not_imported(ge2e: GE2E) -> None:
-    assert ge2e.fingerprint.startswith("ge2e/-30dB-repeat/")
+    assert ge2e.fingerprint.startswith("ge2e/-30dB/")
     assert "resemblyzer" not in sys.modules
     assert importlib.util.find_spec("resemblyzer") is None
 
 
 def test_the_published_weights_once_more(ge2e: GE2E) -> None:
     """A fingerprint that moves makes every gallery in use a stranger to its encoder."""
-    assert ge2e.fingerprint == "ge2e/-30dB-repeat/8a18c89b46ea3d83f3f3cd3617fbd657"
+    assert ge2e.fingerprint == "ge2e/-30dB/9-views/8a18c89b46ea3d83f3f3cd3617fbd657"
 
 
 def test_published_weights_are_deterministic(ge2e: GE2E) -> None:
@@ -381,16 +492,20 @@ def test_it_tells_people_apart(ge2e: GE2E, speech: Path) -> None:
 
 
 def test_a_word_is_nearer_to_its_speaker(ge2e: GE2E, speech: Path) -> None:
-    """0.5 s out of another clip of two people: on average the right one is nearer."""
+    """0.5 s out of another clip of two people: on average the right one is nearer, in every view."""
     first, second = sorted((speech / "home").iterdir())[:2]
     means, words = [], []
     for person in (first, second):
         files = sorted(person.iterdir())
-        means.append(normalised(ge2e.embed([trim_silence(load(file)) for file in files[:3]]).mean(axis=0)))
+        means.append(
+            normalised(ge2e.embed_views([trim_silence(load(file)) for file in files[:3]]).mean(axis=0))
+        )
         clips = [trim_silence(load(file)).samples for file in files[3:8]]
-        words.append(ge2e.embed([audio(clip[i : i + 8000]) for clip in clips for i in (8000, 24_000)]))
+        words.append(ge2e.embed_views([audio(clip[i : i + 8000]) for clip in clips for i in (8000, 24_000)]))
     for own, other, spoken in ((means[0], means[1], words[0]), (means[1], means[0], words[1])):
-        assert (spoken @ own - spoken @ other).mean() > 0.02
+        nearer = (spoken * (own - other)).sum(axis=-1).mean(axis=0)  # of each view
+        assert nearer[0] > 0.01
+        assert (nearer[1:] > 0.05).all()  # which see a short clip repeated too
 
 
 def test_a_part_of_a_real_clip_keeps_its_level(ge2e: GE2E, speech: Path) -> None:

@@ -51,7 +51,8 @@ def tune(
         typer.Option(
             "--method",
             metavar="NAME",
-            help="auto (the default) keeps the tuned head only where it wins on held-out clips.",
+            help="cosine, as-norm, s-norm, whitened, plda, speaker-rpl, speaker-rpl+, speaker-rpl-v2, fusion, or auto "
+            "(the default): the fusion, unless held-out clips speak clearly against it.",
             show_default=False,
         ),
     ] = None,
@@ -73,6 +74,23 @@ def tune(
             show_default=False,
         ),
     ] = None,
+    styles: Annotated[
+        bool,
+        typer.Option(
+            "--styles",
+            help="Learn everybody older, younger, happy, sad, angry, tired, fast and slow too (extra synthesis), from "
+            "kept audio or the files that were enrolled.",
+        ),
+    ] = False,
+    members: Annotated[
+        int | None,
+        typer.Option(
+            "--members",
+            metavar="N",
+            help="Adapters of the SpeakerRPL methods. Default: the method's own number.",
+            show_default=False,
+        ),
+    ] = None,
     seed: SeedOption = None,
     gallery: GalleryOption = None,
     encoder: EncoderOption = None,
@@ -84,8 +102,8 @@ def tune(
         open_recognizer(gallery, encoder, threads) as recognizer,
         progress(first_task("tuning", encoder), quiet=as_json) as step,
     ):
-        options = given(method=method, unknown=unknown, synthetic=synthetic, seed=seed)
-        report = recognizer.tune(**options, progress=step)
+        options = given(method=method, unknown=unknown, synthetic=synthetic, members=members, seed=seed)
+        report = recognizer.tune(**options, styles=styles, progress=step)
     if as_json:
         print_json(report.to_dict())
         return

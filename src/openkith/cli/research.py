@@ -47,26 +47,44 @@ def evaluate(
         int | None,
         typer.Option("--seeds", metavar="N", help="Runs with seeds 0 to N - 1.", show_default=False),
     ] = None,
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            "--draws",
+            metavar="N",
+            help="The manifest as it is, and N - 1 times with other enrolment clips, drawn from each person's.",
+            show_default=False,
+        ),
+    ] = None,
     far: ShareOption = None,
     report: Annotated[
         Path | None,
-        typer.Option("--report", metavar="FILE.html", help="Write a report too.", show_default=False),
+        typer.Option(
+            "--report",
+            metavar="FILE.html",
+            help="Write a report too, of the manifests as they are.",
+            show_default=False,
+        ),
     ] = None,
     encoder: EncoderOption = None,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure methods on manifests: enrol, tune on enroll and negative rows, score test rows."""
+    """Measure methods on manifests: enrol, tune on enroll and negative rows, score test rows.
+
+    With several seeds or draws, means are printed, and below them the standard deviations.
+    """
     from openkith.encoders import load_encoder
+    from openkith.encoders.clip_cache import usual_cache
     from openkith.evaluation import ClipStore
     from openkith.evaluation import evaluate as measure
 
     check_folder(report)
     loaded = _load(manifests)
-    options = given(methods=tuple(method) if method else None, seeds=seeds, far=far)
+    options = given(methods=tuple(method) if method else None, seeds=seeds, draws=draws, far=far)
     results: list[Result] = []
     with progress(first_task("loading the encoder", encoder), quiet=as_json) as step:
-        store = ClipStore(load_encoder(**given(name=encoder, threads=threads)))
+        store = ClipStore(load_encoder(**given(name=encoder, threads=threads)), usual_cache())
         for manifest in loaded:
             results += measure(manifest, store=store, progress=step, **options)
     if as_json:
@@ -77,7 +95,8 @@ def evaluate(
         from openkith.report import write_report
 
         names = ", ".join(manifest.name for manifest in loaded)
-        write_report(report, results, title="Speaker recognition, evaluated", subtitle=names)
+        as_they_are = [result for result in results if result.draw == 0]
+        write_report(report, as_they_are, title="Speaker recognition, evaluated", subtitle=names)
         if not as_json:
             say(f"report: {report}")
 
@@ -98,26 +117,41 @@ def _load(paths: list[Path]) -> list[Manifest]:
 
 
 def _print_results(results: list[Result]) -> None:
-    several = len({result.seed for result in results}) > 1
-    columns = {"manifest": "left", "method": "left", **({"seed": "right"} if several else {})}
-    measures = _measures()
-    print_table(
-        {**columns, **dict.fromkeys(SHORT, "right"), "tune": "right"},
-        [
-            [
-                result.manifest,
-                _method(result),
-                *([str(result.seed)] if several else []),
-                *(measures[name].show(getattr(result.metrics, name)) for name in SHOWN),
-                f"{result.tune_seconds:.1f} s",
+    """A line for each manifest and method: what came out, or the means over seeds and draws and their spread."""
+    import numpy as np
+
+    runs: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        runs.setdefault((result.manifest, result.method), []).append(result)
+    counts = {
+        name: len({getattr(result, name.removesuffix("s")) for result in results})
+        for name in ("seeds", "draws")
+    }
+    counts = {name: count for name, count in counts.items() if count > 1}
+    measures = [_measures()[name] for name in SHOWN]
+    rows: list[list[str]] = []
+    for (manifest, _), own in runs.items():
+        values = np.array([[getattr(result.metrics, name) for name in SHOWN] for result in own])
+        seconds = f"{np.mean([result.tune_seconds for result in own]):.1f} s"
+        means = [
+            measure.show(float(mean)) for measure, mean in zip(measures, values.mean(axis=0), strict=True)
+        ]
+        rows.append([manifest, _methods(own), *map(str, counts.values()), *means, seconds])
+        if counts:
+            spread = [
+                measure.show(float(deviation))
+                for measure, deviation in zip(measures, values.std(axis=0), strict=True)
             ]
-            for result in results
-        ],
-    )
+            rows.append(["", "±", *[""] * len(counts), *spread, ""])
+    columns = {"manifest": "left", "method": "left", **dict.fromkeys(counts, "right")}
+    print_table({**columns, **dict.fromkeys(SHORT, "right"), "tune": "right"}, rows)
     say(
         "EER over all trials; k/u EER: known against unknown; FNIR at 1 % FPIR; costs at a prior of 10 %.",
         "dim",
     )
+    if counts:
+        over = " and ".join(counts)
+        say(f"Means over {over}; ± is the standard deviation.", "dim")
 
 
 def demo(
@@ -221,4 +255,11 @@ def _measures() -> dict[str, Measure]:
 
 
 def _method(result: Result) -> str:
-    return result.method if result.chosen == result.method else f"{result.method} ({result.chosen})"
+    return _methods([result])
+
+
+def _methods(results: list[Result]) -> str:
+    """The method of several runs, and what it chose in them."""
+    method = results[0].method
+    chosen = sorted({result.chosen for result in results})
+    return method if chosen == [method] else f"{method} ({'/'.join(chosen)})"
