@@ -42,7 +42,11 @@ GAIN_DB = 12.0
 SNR_DB = (0.0, 15.0)
 
 RAISED, FIXED, PADDED = "raised", "fixed", "padded"
-FRONT_ENDS = {RAISED: {}, FIXED: {"lower": True}, PADDED: {"repeat_short": False}}
+FRONT_ENDS = {
+    RAISED: {"repeat_short": True},
+    FIXED: {"lower": True, "repeat_short": True},
+    PADDED: {"repeat_short": False},
+}
 
 Embeddings = dict[str, NDArray[np.float32]]
 Errors = dict[str, NDArray[np.float64]]

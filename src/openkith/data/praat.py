@@ -217,16 +217,15 @@ def _change(parselmouth: Any, change: Change, clip: NDArray[Any]) -> NDArray[Any
     wanted = 0.0  # keep it: there is none
     if math.isfinite(median) and median > 0:
         wanted = min(max(median * change.pitch, PITCH_FLOOR), PITCH_CEILING)
-    changed = call(
-        sound,
-        "Change gender",
-        PITCH_FLOOR,
-        PITCH_CEILING,
-        change.formants,
-        wanted,
-        change.pitch_range,
-        change.duration,
-    )
+    for pitch_range in (change.pitch_range, 1.0):
+        changed = call(
+            *(sound, "Change gender", PITCH_FLOOR, PITCH_CEILING),
+            *(change.formants, wanted, pitch_range, change.duration),
+        )
+        if np.any(changed.values[0]) or not np.any(clip):
+            break  # with some pitch ranges Praat gives silence; then the range stays as it is
+    else:
+        raise RuntimeError("Praat made silence of it")
     samples = np.asarray(changed.values[0])
     if not np.isfinite(samples).all():
         raise RuntimeError("the changed voice has samples that are not finite")
