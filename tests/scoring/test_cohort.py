@@ -25,9 +25,9 @@ from openkith.scoring import (
     save_cohort,
     shipped_cohort,
 )
+from openkith.scoring.base import cohort_needed_message
 from openkith.scoring.cohort import (
     SAME_VOICE,
-    cohort_needed_message,
     cohorts_folder,
     user_cohort_path,
     voice_groups,

@@ -11,11 +11,22 @@ import numpy.typing as npt
 
 from openkith.errors import InputError, NotEnoughDataError
 
-__all__ = ["Arrays", "EmbeddingSet", "FloatArray", "Scorer", "check_embeddings", "normalise", "one_view"]
+__all__ = [
+    "BUILD_COHORT",
+    "Arrays",
+    "EmbeddingSet",
+    "FloatArray",
+    "Scorer",
+    "check_embeddings",
+    "cohort_needed_message",
+    "normalise",
+    "one_view",
+]
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 Arrays = dict[str, npt.NDArray[Any]]
+BUILD_COHORT = "kith cohort build DIR --encoder {encoder}"
 #: Scores are computed in double precision, in which rounding does not show how many probes were scored together.
 SCORED_IN = np.float64
 
@@ -197,10 +208,23 @@ def guessed_conditions(scorer: Scorer, embeddings: npt.NDArray[Any]) -> FloatArr
     return np.zeros((len(embeddings), 0), np.float32)
 
 
+def cohort_needed_message(method: str, encoder: str = "NAME", *, few: bool = False) -> str:
+    """What is missing where there is no cohort, and how to get one.
+
+    Args:
+        method: What needs it.
+        encoder: Name of the encoder, for `load_encoder`, where it is known.
+        few: There is one, of too few clips.
+    """
+    return (
+        f"{method} needs clips of other people, and there are {'too few' if few else 'none'} for this encoder; run: "
+        f"{BUILD_COHORT.format(encoder=encoder)} (a folder of clips per speaker), or give some with --unknown DIR, or "
+        "use the method 'cosine'"
+    )
+
+
 def need_cohort(cohort: EmbeddingSet | None, name: str) -> EmbeddingSet:
     """The cohort, or the error that says how to get one."""
     if cohort is None or cohort.n_clips < 2:
-        from openkith.scoring.cohort import cohort_needed_message
-
         raise NotEnoughDataError(cohort_needed_message(name, few=cohort is not None))
     return cohort

@@ -23,10 +23,9 @@ import numpy.typing as npt
 
 from openkith.audio.augment import GROUPS
 from openkith.errors import InputError
-from openkith.scoring.base import Arrays, EmbeddingSet
+from openkith.scoring.base import BUILD_COHORT, Arrays, EmbeddingSet
 
 __all__ = [
-    "cohort_needed_message",
     "cohorts_folder",
     "find_cohort",
     "load_cohort",
@@ -41,7 +40,6 @@ SAME_VOICE = 0.85  # cosine of mean embeddings above which two labels may be one
 _LARGEST = 127  # of the numbers in a cohort file
 _TINY = 1e-9
 _BLOCK = 1024  # labels compared with all others at once
-_BUILD = "kith cohort build DIR --encoder {encoder}"
 
 
 def cohorts_folder() -> Path:
@@ -131,7 +129,7 @@ def load_cohort(path: str | Path) -> tuple[EmbeddingSet, str]:
         reason = " ".join(str(error).split())
         raise InputError(
             f"{path}: not a cohort file, or one of another version ({reason}); build one with: "
-            f"{_BUILD.format(encoder='NAME')}"
+            f"{BUILD_COHORT.format(encoder='NAME')}"
         ) from error
 
 
@@ -168,21 +166,6 @@ def shipped_cohort(fingerprint: str) -> EmbeddingSet | None:
             if encoder == fingerprint:
                 return cohort
     return None
-
-
-def cohort_needed_message(method: str, encoder: str = "NAME", *, few: bool = False) -> str:
-    """What is missing where there is no cohort, and how to get one.
-
-    Args:
-        method: What needs it.
-        encoder: Name of the encoder, for `load_encoder`, where it is known.
-        few: There is one, of too few clips.
-    """
-    return (
-        f"{method} needs clips of other people, and there are {'too few' if few else 'none'} for this encoder; run: "
-        f"{_BUILD.format(encoder=encoder)} (a folder of clips per speaker), or give some with --unknown DIR, or use "
-        "the method 'cosine'"
-    )
 
 
 def voice_groups(cohort: EmbeddingSet) -> npt.NDArray[np.int64]:
