@@ -351,7 +351,7 @@ def test_progress_tells_what_is_done(manifest: Path) -> None:
 MANIFESTS = ("home-clean", "home-short", "home-noisy", "crowd-40", "digits-0", "digits-1", "digits-2")
 # Cosine may be so much above the EER of Resemblyzer in the table. On digits-0 (words by telephone) the table has one
 # speaker told apart by the DC offset of his recordings, which is taken off here.
-ALLOWED = dict.fromkeys(MANIFESTS, 0.01) | {"digits-0": 0.025}
+ALLOWED = dict.fromkeys(MANIFESTS, 0.01) | {"digits-0": 0.021}
 NO_WORSE = 0.002  # auto against cosine, in EER
 
 

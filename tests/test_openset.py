@@ -423,3 +423,10 @@ def test_how_many_adapters() -> None:
 def test_restoring_what_this_version_does_not_have() -> None:
     with pytest.raises(ConfigError, match="scorer 'best', which this version does not have; tune again"):
         restore_scorer("best", {}, {})
+
+
+def test_members_below_one_are_refused_for_every_method() -> None:
+    people, cohort = voices(3, 3), voices(9, 2, seed=1)
+    for method in ("cosine", "fusion"):
+        with pytest.raises(ConfigError, match="members is 0"):
+            fit_open_set(method, people, cohort, members=0)

@@ -217,6 +217,8 @@ def fit_open_set(
     if method != AUTO and method not in METHODS:
         raise ConfigError(f"no method is named {method!r}; there are: {', '.join([AUTO, *METHODS])}")
     check_rates(far, verify_far, unknown_prior)
+    if members is not None and members < 1:
+        raise ConfigError(f"members is {members}; give 1 or more, or leave it out")
     if not len(enrolment):
         raise NotEnoughDataError("nobody is enrolled; enrol someone first")
     shape = enrolment.embeddings.shape[1:]

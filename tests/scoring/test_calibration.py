@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from scipy import stats
 
 from openkith.errors import ConfigError, NotEnoughDataError
 from openkith.scoring import Calibration, HeldOutScores, calibration
-from openkith.scoring.calibration import _threshold, check_rates, fit_line
+from openkith.scoring.calibration import _threshold, check_rates, fit_line, fit_offsets
 
 
 def normal_grid(n: int, mean: float = 0.0, deviation: float = 1.0) -> np.ndarray:
@@ -395,3 +396,61 @@ def test_the_line_of_a_million_non_targets_is_that_of_all(monkeypatch: pytest.Mo
     whole = fit_line(*trials)
     monkeypatch.setattr(calibration, "_MAX_NONTARGETS", 4000)
     assert fit_line(*trials) == pytest.approx(whole, rel=0.05)
+
+
+def in_conditions(shift: float, seed: int = 0) -> HeldOutScores:
+    """Two people and strangers, half of the rows in noise, which takes ``shift`` off every score of a row."""
+    rng = np.random.default_rng(seed)
+    n = 400
+    labels = np.arange(n) % 2
+    noisy = np.arange(n) // 2 % 2
+    known = rng.normal(size=(n, 2)) + 4.0 * np.eye(2)[labels] - shift * noisy[:, None]
+    unknown = rng.normal(size=(n, 2)) - shift * noisy[:, None]
+    ones, rows = np.ones(n), np.arange(n)
+    return HeldOutScores(
+        *(known, labels, rows, np.zeros(n, np.bool_), ones, unknown, rows, ones, np.zeros(0)),
+        ("clips", "clips"),
+        known_conditions=np.eye(2)[noisy],
+        unknown_conditions=np.eye(2)[noisy],
+    )
+
+
+def test_offsets_put_back_what_a_condition_takes_off() -> None:
+    offsets = fit_offsets(in_conditions(2.0))
+    assert offsets[1] - offsets[0] == pytest.approx(2.0, abs=0.3)
+    assert abs(np.diff(fit_offsets(in_conditions(0.0)))[0]) < 0.3
+
+
+def test_offsets_better_the_ratios_of_other_clips() -> None:
+    learned, asked = in_conditions(2.0), in_conditions(2.0, seed=1)
+    own = asked.own()
+    losses = []
+    for fitted, conditions in (
+        (Calibration.fit(learned), asked.known_conditions),
+        (
+            Calibration.fit(
+                replace(learned, known_conditions=np.zeros((0, 0)), unknown_conditions=np.zeros((0, 0)))
+            ),
+            None,
+        ),
+    ):
+        llrs = fitted.llr(asked.known, conditions)
+        losses.append(np.logaddexp(0, -llrs[own]).mean() + np.logaddexp(0, llrs[~own]).mean())
+    assert losses[0] < 0.8 * losses[1]
+
+
+def test_a_ratio_is_the_line_of_the_shifted_score() -> None:
+    held_out = in_conditions(2.0)
+    calibration = Calibration.fit(held_out)
+    assert len(calibration.offsets) == 2
+    shifted = held_out.known + (held_out.known_conditions @ np.array(calibration.offsets))[:, None]
+    np.testing.assert_allclose(
+        calibration.llr(held_out.known, held_out.known_conditions),
+        calibration.slope * shifted + calibration.intercept,
+    )
+
+
+def test_rows_without_conditions_have_no_offsets() -> None:
+    plain = replace(in_conditions(2.0), unknown_conditions=np.zeros((0, 0)))
+    assert not plain.has_conditions
+    assert Calibration.fit(plain).offsets == ()

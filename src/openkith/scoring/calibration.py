@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from openkith.errors import ConfigError, NotEnoughDataError
 
-__all__ = ["Calibration", "ErrorEstimate", "HeldOutScores", "check_rates"]
+__all__ = ["Calibration", "ErrorEstimate", "HeldOutScores", "check_rates", "fit_offsets"]
 
 Floats = npt.NDArray[np.floating[Any]]
 
