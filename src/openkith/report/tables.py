@@ -23,6 +23,7 @@ from openkith.report.runs import (
 )
 
 N_FIRST_ROWS = 12  # decisions that are seen without opening anything
+_SHOWN_IN_MS = 0.1  # seconds below which a time is shown in milliseconds
 
 
 def escape(text: object) -> str:
@@ -49,6 +50,8 @@ class Measure:
         if self.kind == "rate":
             return percent(value)
         if self.kind == "seconds":
+            if value < _SHOWN_IN_MS:
+                return f"{value * 1000:.2f} ms"
             return f"{value:.3g} s" if value < 100 else f"{value:,.0f} s"
         return f"{value:.{4 if self.kind == 'area' else 3 if self.kind == 'cost' else 2}f}"
 
