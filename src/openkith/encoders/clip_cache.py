@@ -13,32 +13,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
-import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
-import platformdirs
 
 from openkith.audio import Audio, Quality
+from openkith.cache import FolderCache, cache_folder
 from openkith.encoders.base import Encoder
 from openkith.encoders.copies import EmbeddedClip, embed_with_copies
 
 __all__ = ["ClipCache", "embed_cached", "usual_cache"]
 
-VARIABLE = "KITH_CLIP_CACHE"
-OFF = "off"
 MAX_BYTES = 2_000_000_000
-SHRUNK = 0.9  # of the largest size is left when it was exceeded
 SUFFIX = ".clip"
-ABANDONED_SECONDS = 86_400.0  # after which a half-written file is nobody's
-_DIGEST_BYTES = 32
 _ABOUT = "about"
 
 
@@ -51,89 +42,36 @@ class ClipCache:
     """
 
     def __init__(self, folder: str | Path, max_bytes: int = MAX_BYTES) -> None:
-        self.folder = Path(folder)
-        self.max_bytes = max_bytes
-        self._bytes: int | None = None  # of all entries, once they were counted
-        self._writable = True
+        self._files = FolderCache(folder, SUFFIX, max_bytes)
+        self.folder = self._files.folder
 
     def get(self, fingerprint: str, clip: Audio) -> EmbeddedClip | None:
         """What is stored of a clip, with or without copies; None where there is nothing, or it is damaged."""
-        path = self._path(fingerprint, clip)
-        try:
-            content = path.read_bytes()
-        except OSError:
-            return None
-        found = _unpack(content)
-        with suppress(OSError):
-            if found is None:
-                path.unlink()
-            else:
-                os.utime(path)  # used now: others are older
+        name = _name(fingerprint, clip)
+        content = self._files.get(name)
+        found = None if content is None else _unpack(content)
+        if content is not None and found is None:
+            self._files.remove(name)
         return found
 
     def put(self, fingerprint: str, clip: Audio, embedded: EmbeddedClip) -> None:
-        """Store a clip, in place of what there was; complete under a temporary name before it takes its own."""
-        if not self._writable:
-            return
-        content = _pack(embedded)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            number, name = tempfile.mkstemp(".tmp", ".", self.folder)
-            temporary = Path(name)
-            try:
-                with os.fdopen(number, "wb") as file:
-                    file.write(content)
-                temporary.replace(self._path(fingerprint, clip))
-            finally:
-                temporary.unlink(missing_ok=True)
-            self._bytes = self._count() if self._bytes is None else self._bytes + len(content)
-            if self._bytes > self.max_bytes:
-                self._shrink()
-        except OSError:  # a full disk, a folder of somebody else: not worth another try
-            self._writable = False
+        """Store a clip, in place of what there was."""
+        self._files.put(_name(fingerprint, clip), _pack(embedded))
 
-    def _path(self, fingerprint: str, clip: Audio) -> Path:
-        about = json.dumps([code_version(), fingerprint, clip.native_rate, clip.clipped])
-        digest = hashlib.sha256(about.encode())
-        # Not Audio.sha256, which is of 16-bit samples: recordings that differ by less are embedded differently.
-        digest.update(clip.samples.tobytes())
-        return self.folder / f"{digest.hexdigest()}{SUFFIX}"
 
-    def _count(self) -> int:
-        return sum(size for _, size, _ in self._entries())
-
-    def _entries(self) -> list[tuple[float, int, Path]]:
-        """When each entry was last used, and its size; what was removed meanwhile is left out."""
-        entries = []
-        for path in self.folder.glob(f"*{SUFFIX}"):
-            with suppress(OSError):
-                about = path.stat()
-                entries.append((about.st_mtime, about.st_size, path))
-        return entries
-
-    def _shrink(self) -> None:
-        entries = sorted(self._entries())
-        total = sum(size for _, size, _ in entries)
-        for _, size, path in entries:
-            if total <= SHRUNK * self.max_bytes:
-                break
-            path.unlink(missing_ok=True)
-            total -= size
-        self._bytes = total
-        for path in self.folder.glob(".*.tmp"):  # of a process that was killed
-            with suppress(OSError):
-                if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
-                    path.unlink()
+def _name(fingerprint: str, clip: Audio) -> str:
+    """What an entry is of, as a digest."""
+    about = json.dumps([code_version(), fingerprint, clip.native_rate, clip.clipped])
+    digest = hashlib.sha256(about.encode())
+    # Not Audio.sha256, which is of 16-bit samples: recordings that differ by less are embedded differently.
+    digest.update(clip.samples.tobytes())
+    return digest.hexdigest()
 
 
 def usual_cache() -> ClipCache | None:
     """The cache in ``$KITH_CLIP_CACHE``, else in the user's cache folder; None if that says ``off``."""
-    override = os.environ.get(VARIABLE, "").strip()
-    if override.lower() == OFF:
-        return None
-    return ClipCache(
-        Path(override).expanduser() if override else Path(platformdirs.user_cache_dir("openkith")) / "clips"
-    )
+    folder = cache_folder("clips")
+    return None if folder is None else ClipCache(folder)
 
 
 def embed_cached(
@@ -191,20 +129,16 @@ def code_version() -> str:
 
 
 def _pack(clip: EmbeddedClip) -> bytes:
-    """A digest, and safetensors that it is of."""
+    """Safetensors, with what is not an array in their header."""
     from safetensors.numpy import save
 
     about = {"quality": asdict(clip.quality), "speech_seconds": clip.speech_seconds}
     arrays: dict[str, npt.NDArray[Any]] = {"views": clip.views, "copies": clip.copies, "halves": clip.halves}
-    content = save(arrays, {_ABOUT: json.dumps(about)})
-    return hashlib.sha256(content).digest() + content
+    return save(arrays, {_ABOUT: json.dumps(about)})
 
 
-def _unpack(content: bytes) -> EmbeddedClip | None:
+def _unpack(arrays: bytes) -> EmbeddedClip | None:
     """The clip that `_pack` was given; None for anything else."""
-    digest, arrays = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-    if hashlib.sha256(arrays).digest() != digest:
-        return None
     from safetensors import SafetensorError
     from safetensors.numpy import load
 

@@ -158,9 +158,25 @@ def one_view(embeddings: npt.NDArray[Any], index: int = 0) -> FloatArray:
 def class_means(items: EmbeddingSet, values: npt.NDArray[Any], original_share: float) -> FloatArray:
     """Mean of ``values`` (n, d) for each speaker, every clip counting alike: (C, d)."""
     weights = items.weights(original_share)
-    total = np.zeros((int(items.labels.max()) + 1, values.shape[1]))
-    np.add.at(total, items.labels, values * weights[:, None])
+    total = class_sums(values, items.labels, weights)
     return np.asarray(total / np.bincount(items.labels, weights)[:, None], dtype=np.float32)
+
+
+def class_sums(
+    values: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+    weights: npt.NDArray[Any] | None = None,
+    n_classes: int | None = None,
+) -> npt.NDArray[np.float64]:
+    """Weighted sum of ``values`` (n, d) for each label from 0 to C - 1 (None: to the largest): (C, d)."""
+    from scipy.sparse import csr_array
+
+    n = len(labels)
+    each = np.ones(n) if weights is None else weights
+    chosen = csr_array(
+        (each, (labels, np.arange(n))), shape=(int(labels.max()) + 1 if n_classes is None else n_classes, n)
+    )
+    return np.asarray(chosen @ values.astype(np.float64), np.float64)
 
 
 class Scorer(Protocol):

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from openkith.audio.augment import GROUPS
 from openkith.errors import InputError
-from openkith.scoring.base import BUILD_COHORT, Arrays, EmbeddingSet
+from openkith.scoring.base import BUILD_COHORT, Arrays, EmbeddingSet, class_sums
 
 __all__ = [
     "cohorts_folder",
@@ -178,8 +178,7 @@ def voice_groups(cohort: EmbeddingSet) -> npt.NDArray[np.int64]:
     originals = ~cohort.copies
     whole = cohort.embeddings.reshape(len(cohort), math.prod(cohort.embeddings.shape[1:]))  # all views as one
     embeddings = whole[originals]
-    means = np.zeros((len(labels), embeddings.shape[1]))
-    np.add.at(means, index[originals], embeddings)
+    means = class_sums(embeddings, index[originals], n_classes=len(labels))
     means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
     from scipy.sparse import csr_array, vstack
     from scipy.sparse.csgraph import connected_components

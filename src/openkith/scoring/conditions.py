@@ -48,6 +48,11 @@ class ConditionGuess:
         posterior = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(posterior / posterior.sum(axis=1, keepdims=True), np.float64)
 
+    def centre(self, embeddings: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """(n, d) without the mean of each row's condition, as it is guessed."""
+        x = embeddings.astype(SCORED_IN)
+        return np.asarray(x - self.posterior(x) @ self.means.astype(SCORED_IN), np.float64)
+
     def short(self, embeddings: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """(n, d) to (n,): the probability of a clip about as short as a word."""
         return np.asarray(self.posterior(embeddings)[:, np.isin(self.groups, SHORT)].sum(axis=1), np.float64)

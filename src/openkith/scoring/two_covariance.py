@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openkith.errors import ConfigError, NotEnoughDataError
-from openkith.scoring.base import SCORED_IN
+from openkith.scoring.base import SCORED_IN, class_sums
 
 __all__ = ["ITERATIONS", "SHRINKAGE", "TwoCovariance", "log_ratios"]
 
@@ -249,9 +249,13 @@ class _Statistics:
         x = x - origin
         speaker = np.unique(labels, return_inverse=True)[1]
         counts = np.bincount(speaker, w).astype(np.float64)
-        sums = np.zeros((len(counts), x.shape[1]))
-        np.add.at(sums, speaker, x * w[:, None])
-        return cls(origin, counts, sums, x.T @ (x * w[:, None]), np.bincount(speaker, w * w) / counts)
+        return cls(
+            origin,
+            counts,
+            class_sums(x, speaker, w),
+            x.T @ (x * w[:, None]),
+            np.bincount(speaker, w * w) / counts,
+        )
 
     def moments(self) -> TwoCovariance:
         """The spread of embeddings around their speakers' means, and that of the means less their own noise.

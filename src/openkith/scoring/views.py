@@ -22,6 +22,7 @@ from openkith.scoring.base import (
     need_cohort,
     one_view,
 )
+from openkith.scoring.cohort_space import cohort_conditions
 from openkith.scoring.conditions import ConditionGuess
 from openkith.scoring.whitening import SpeakerSpace
 
@@ -78,7 +79,7 @@ class ViewFusion:
         """Fit every part on every view, then learn the scale of each on the cohort."""
         cohort = need_cohort(cohort, self.name)
         n_views = cohort.n_views
-        self.conditions = ConditionGuess().fit(cohort.view(0))
+        self.conditions = cohort_conditions(cohort.view(0))
         by_words = float(self.conditions.short(one_view(enrolment.originals().embeddings)).mean())
         shares = {ALWAYS: 1.0, SENTENCES: 1.0 - by_words, WORDS: by_words}
         rows = np.linspace(0, len(cohort) - 1, min(_STANDARDISE_ROWS, len(cohort))).round().astype(np.int64)

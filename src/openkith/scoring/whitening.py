@@ -23,12 +23,12 @@ from openkith.scoring.base import (
     normalise,
     one_view,
 )
-from openkith.scoring.conditions import ConditionGuess, covariance, shrunk
+from openkith.scoring.cohort_space import cohort_space
+from openkith.scoring.conditions import ConditionGuess
 from openkith.scoring.norm import ORIGINAL_SHARE, as_norm, cohort_statistics, to_half
 
 __all__ = ["SPACES", "RawSpace", "SpeakerSpace", "WhitenedCosine"]
 
-SHRINKAGE = 1.0  # of the within-class covariance, towards a multiple of the identity
 SHIFT_PEOPLE = 2.0  # C enrolled people count for C / (C + 2) of the shift of their mean
 
 
@@ -37,21 +37,8 @@ class SpeakerSpace:
 
     def fit(self, enrolment: EmbeddingSet, cohort: EmbeddingSet) -> Self:
         """Learn conditions and covariance from the cohort, and the shift of the household from its clips."""
-        dim = cohort.embeddings.shape[1]
-        self.conditions = ConditionGuess().fit(cohort)
-        self.shift = np.zeros(dim, np.float32)
-        self.whitener = np.eye(dim, dtype=np.float32)
-
-        centred = normalise(self._centre(cohort.embeddings))
-        speaker = np.unique(cohort.labels, return_inverse=True)[1]
-        means = np.zeros((speaker.max() + 1, dim))
-        np.add.at(means, speaker, centred)
-        means /= np.bincount(speaker)[:, None]
-        within = covariance(centred - means[speaker])
-        if np.trace(within) > 0:
-            values, vectors = np.linalg.eigh(shrunk(within, SHRINKAGE))
-            self.whitener = ((vectors / np.sqrt(values)) @ vectors.T).astype(np.float32)
-
+        self.conditions, self.whitener = cohort_space(cohort)
+        self.shift = np.zeros(cohort.embeddings.shape[1], np.float32)
         originals = enrolment.originals()
         people = class_means(originals, self._centre(originals.embeddings), 1.0)
         shift = people.mean(axis=0) * len(people) / (len(people) + SHIFT_PEOPLE)
@@ -64,9 +51,7 @@ class SpeakerSpace:
         return normalise(centred @ self.whitener.astype(SCORED_IN))
 
     def _centre(self, embeddings: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        x = embeddings.astype(SCORED_IN)
-        means = self.conditions.means.astype(SCORED_IN)
-        return np.asarray(x - self.conditions.posterior(x) @ means - self.shift, np.float64)
+        return np.asarray(self.conditions.centre(embeddings) - self.shift, np.float64)
 
     def arrays(self) -> Arrays:
         """What `from_arrays` needs."""
