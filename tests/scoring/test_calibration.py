@@ -16,7 +16,7 @@ from scipy import stats
 
 from openkith.errors import ConfigError, NotEnoughDataError
 from openkith.scoring import Calibration, HeldOutScores, calibration
-from openkith.scoring.calibration import _threshold, check_rates, fit_line, fit_offsets
+from openkith.scoring.calibration import _threshold, check_rates, fit_conditions, fit_line
 
 
 def normal_grid(n: int, mean: float = 0.0, deviation: float = 1.0) -> np.ndarray:
@@ -416,9 +416,40 @@ def in_conditions(shift: float, seed: int = 0) -> HeldOutScores:
 
 
 def test_offsets_put_back_what_a_condition_takes_off() -> None:
-    offsets = fit_offsets(in_conditions(2.0))
-    assert offsets[1] - offsets[0] == pytest.approx(2.0, abs=0.3)
-    assert abs(np.diff(fit_offsets(in_conditions(0.0)))[0]) < 0.3
+    gains, offsets = fit_conditions(in_conditions(2.0))
+    at_the_line = 1.0  # halfway between strangers and people in noise
+    moved = gains * np.array([at_the_line + 2.0, at_the_line]) + offsets
+    assert moved[1] - moved[0] == pytest.approx(0.0, abs=0.3)
+    gains, offsets = fit_conditions(in_conditions(0.0))
+    assert abs(np.diff(2.0 * gains + offsets)[0]) < 0.3
+
+
+def test_gains_make_up_for_what_a_condition_shrinks() -> None:
+    held_out = in_conditions(0.0)
+    held_out.known[held_out.own()] -= 2.5  # so near to strangers that the slope is well seen
+    noisy = held_out.known_conditions[:, 1] > 0
+    held_out.known[noisy] *= 0.5
+    held_out.unknown[noisy] *= 0.5
+    gains, offsets = fit_conditions(held_out)
+    assert gains[1] / gains[0] == pytest.approx(2.0, rel=0.25)
+    assert np.abs(offsets).max() < 0.5
+
+
+def test_scores_without_spread_have_no_lines_of_their_own() -> None:
+    held_out = in_conditions(0.0)
+    same = replace(held_out, known=np.ones_like(held_out.known), unknown=np.ones_like(held_out.unknown))
+    gains, offsets = fit_conditions(same)
+    assert (gains.tolist(), offsets.tolist()) == ([1.0, 1.0], [0.0, 0.0])
+
+
+def test_the_weight_on_targets_does_not_move_a_line_that_is_right() -> None:
+    """Two Gaussians of one variance: the line is known, whatever the share of targets."""
+    rng = np.random.default_rng(0)
+    targets, others = rng.normal(2.0, 1.0, 20_000), rng.normal(0.0, 1.0, 20_000)
+    for share in (0.5, 0.2):
+        slope, intercept = fit_line(targets, np.ones(20_000), others, np.ones(20_000), share)
+        assert slope == pytest.approx(2.0, rel=0.05)
+        assert intercept == pytest.approx(-2.0, rel=0.05)
 
 
 def test_offsets_better_the_ratios_of_other_clips() -> None:
@@ -439,14 +470,15 @@ def test_offsets_better_the_ratios_of_other_clips() -> None:
     assert losses[0] < 0.8 * losses[1]
 
 
-def test_a_ratio_is_the_line_of_the_shifted_score() -> None:
+def test_a_ratio_is_the_line_of_the_moved_score() -> None:
     held_out = in_conditions(2.0)
     calibration = Calibration.fit(held_out)
     assert len(calibration.offsets) == 2
-    shifted = held_out.known + (held_out.known_conditions @ np.array(calibration.offsets))[:, None]
+    gains = (held_out.known_conditions @ np.array(calibration.gains))[:, None]
+    moved = gains * held_out.known + (held_out.known_conditions @ np.array(calibration.offsets))[:, None]
     np.testing.assert_allclose(
         calibration.llr(held_out.known, held_out.known_conditions),
-        calibration.slope * shifted + calibration.intercept,
+        calibration.slope * moved + calibration.intercept,
     )
 
 

@@ -8,6 +8,7 @@ P(unknown).
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -16,15 +17,21 @@ import numpy.typing as npt
 
 from openkith.errors import ConfigError, NotEnoughDataError
 
-__all__ = ["Calibration", "ErrorEstimate", "HeldOutScores", "check_rates", "fit_offsets"]
+__all__ = ["Calibration", "ErrorEstimate", "HeldOutScores", "check_rates", "fit_conditions"]
 
 Floats = npt.NDArray[np.floating[Any]]
 
 DEFAULT_FAR = 0.01
 DEFAULT_UNKNOWN_PRIOR = 0.5
 _RIDGE = 0.1  # on the slope for standardised scores, in clips: few clips give a cautious slope
-_OFFSET_RIDGE = 3.0  # on the offsets by condition, in clips
-_LEAST_SPREAD = 1e-3  # of the probability of a condition
+# How far a condition may move the line, and how much the errors at p_target count, was settled on cohort episodes
+# (`benchmarks/calibration.py`).
+P_TARGET = 0.2  # share of target trials for which lines by condition are fitted
+_OFFSET_RIDGE = 0.3  # on the offsets by condition, in clips
+_GAIN_RIDGE = 1.0  # on the gains by condition, in clips
+_LEAST_SPREAD = 0.05  # of the probability of a condition
+_LEAST_GAIN = 0.2
+_PRIOR_LOG_ODDS = math.log(P_TARGET / (1.0 - P_TARGET))
 _MAX_NONTARGETS = 200_000  # that the line is fitted to
 _MIN_SLOPE = 1e-3
 _ROUNDING = 1e-9  # of a sum of weights, relative
@@ -74,12 +81,12 @@ class HeldOutScores:
         """Whether the scorer guessed conditions, and both kinds of rows are there to learn from."""
         return self.known_conditions.size > 0 and self.unknown_conditions.size > 0
 
-    def shifted(self, offsets: Floats) -> HeldOutScores:
-        """With offsets (K,) by condition added to the scores of each row."""
+    def moved(self, gains: Floats, offsets: Floats) -> HeldOutScores:
+        """With the scores of each row on the line of its condition, see `fit_conditions`."""
         return replace(
             self,
-            known=self.known + (self.known_conditions @ offsets)[:, None],
-            unknown=self.unknown + (self.unknown_conditions @ offsets)[:, None],
+            known=_by_condition(self.known, self.known_conditions, gains, offsets),
+            unknown=_by_condition(self.unknown, self.unknown_conditions, gains, offsets),
         )
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -159,8 +166,8 @@ class Calibration:
         extrapolated: A rate asked is smaller than these recordings can show; its threshold follows from the spread
             of their scores.
         basis: See `HeldOutScores`; by person.
-        offsets: (K,) added to a score by the condition that the scorer guesses its probe was recorded in; empty for
-            a scorer that guesses none.
+        gains, offsets: (K,) by which a score is multiplied, and what is added then, for each condition that the
+            scorer guesses its probe was recorded in; empty for a scorer that guesses none.
     """
 
     slope: float
@@ -175,6 +182,7 @@ class Calibration:
     unknown_clips: int
     extrapolated: bool
     basis: tuple[str, ...]
+    gains: tuple[float, ...] = ()
     offsets: tuple[float, ...] = ()
 
     @classmethod
@@ -194,11 +202,13 @@ class Calibration:
         """
         verify_far = far if verify_far is None else verify_far
         check_rates(far, verify_far, unknown_prior)
-        offsets = fit_offsets(held_out) if held_out.has_conditions else np.zeros(0)
-        if len(offsets):
-            held_out = held_out.shifted(offsets)
+        gains = offsets = np.zeros(0)
+        if held_out.has_conditions:
+            gains, offsets = fit_conditions(held_out)
+            held_out = held_out.moved(gains, offsets)
         targets, target_weights, nontargets, nontarget_weights = held_out.trials()
-        slope, intercept = fit_line(targets, target_weights, nontargets, nontarget_weights)
+        share = P_TARGET if held_out.has_conditions else 0.5
+        slope, intercept = fit_line(targets, target_weights, nontargets, nontarget_weights, share)
 
         # Thresholds are set on the ratios, as decisions are: rounding must not bring a tied stranger above one.
         def llr(scores: Floats) -> npt.NDArray[np.float64]:
@@ -233,6 +243,7 @@ class Calibration:
             unknown_clips=n_clips,
             extrapolated=min(far, verify_far * n_people) * n_clips < 1.0,
             basis=held_out.basis,
+            gains=tuple(gains.tolist()),
             offsets=tuple(offsets.tolist()),
         )
 
@@ -241,10 +252,10 @@ class Calibration:
 
         Args:
             scores: Any shape; (p, C) with conditions.
-            conditions: (p, K) guessed for each probe, where the calibration has offsets.
+            conditions: (p, K) guessed for each probe, where the calibration has lines by condition.
         """
         if conditions is not None and len(self.offsets):
-            scores = scores + (conditions @ np.array(self.offsets))[:, None]
+            scores = _by_condition(scores, conditions, np.array(self.gains), np.array(self.offsets))
         return _on_line(self.slope, self.intercept, scores)
 
     def posteriors(self, llrs: Floats) -> npt.NDArray[np.float64]:
@@ -281,12 +292,16 @@ def _on_line(slope: float, intercept: float, scores: Floats) -> npt.NDArray[np.f
 
 
 def fit_line(
-    targets: Floats, target_weights: Floats, nontargets: Floats, nontarget_weights: Floats
+    targets: Floats,
+    target_weights: Floats,
+    nontargets: Floats,
+    nontarget_weights: Floats,
+    target_share: float = 0.5,
 ) -> tuple[float, float]:
     """Slope and intercept from score to log-likelihood ratio.
 
-    Logistic regression with both classes at half the weight, so that the log odds are the log-likelihood ratio; a
-    small ridge on the slope keeps it finite where the classes do not overlap. The weight of the data is the number
+    Logistic regression with so much of the weight on targets, whose log odds are then taken off the intercept; a small
+    ridge on the slope keeps it finite where the classes do not overlap. The weight of the data is the number
     of independent target clips. Of a million non-targets an even part is enough.
     """
     from sklearn.linear_model import LogisticRegression
@@ -300,23 +315,32 @@ def fit_line(
         scale = 1.0
     n_clips = float(target_weights.sum())
     weights = np.concatenate(
-        [target_weights / target_weights.sum(), nontarget_weights / nontarget_weights.sum()]
+        [
+            2.0 * target_share * target_weights / target_weights.sum(),
+            2.0 * (1.0 - target_share) * nontarget_weights / nontarget_weights.sum(),
+        ]
     )
     is_target = np.repeat([1, 0], [len(targets), len(nontargets)])
     model = LogisticRegression(C=1.0 / _RIDGE, max_iter=1000, tol=1e-8)
     model.fit(((scores - centre) / scale)[:, None], is_target, sample_weight=weights * n_clips)
     slope = max(float(model.coef_[0, 0]), _MIN_SLOPE) / scale
     # With the slope held above zero the intercept of an uninformative score keeps the ratio near 1.
-    intercept = float(model.intercept_[0]) - slope * centre
+    prior = math.log(target_share / (1.0 - target_share))
+    intercept = float(model.intercept_[0]) - prior - slope * centre
     return slope, intercept
 
 
-def fit_offsets(held_out: HeldOutScores) -> npt.NDArray[np.float64]:
-    """What to add to a score for the condition of its probe, (K,), in units of scores.
+def _by_condition(scores: Floats, conditions: Floats, gains: Floats, offsets: Floats) -> Floats:
+    """Scores (p, C) on the lines (K,) of their probes' conditions (p, K)."""
+    return np.asarray(scores * (conditions @ gains)[:, None] + (conditions @ offsets)[:, None])
+
+
+def fit_conditions(held_out: HeldOutScores) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Gains and offsets (K,) by the condition of a probe, after which one line serves all of them.
 
     Noise brings a person's own score down and leaves a stranger's where it is; one line for all conditions would then
-    be too strict in noise and too lax without. Logistic regression on the score and the guessed condition, with a ridge
-    on the offsets alone, so that a condition that was hardly heard has none.
+    be too strict in noise and too lax without. Logistic regression on score, guessed condition and their product, with
+    a ridge on what a condition changes, so that one that was hardly heard changes nothing.
     """
     from scipy.optimize import minimize
 
@@ -332,29 +356,38 @@ def fit_offsets(held_out: HeldOutScores) -> npt.NDArray[np.float64]:
     n_clips = float(held_out.known_weights.sum())
     scores = np.concatenate([held_out.known[own], *(scores for scores, _, _ in kinds)]).astype(np.float64)
     conditions = np.concatenate([held_out.known_conditions[rows[own]], *(each for _, _, each in kinds)])
+    n_conditions = conditions.shape[1]
     weight = np.concatenate(
-        [weights[own] / weights[own].sum(), *(part / part.sum() / len(kinds) for _, part, _ in kinds)]
+        [
+            2.0 * P_TARGET * weights[own] / weights[own].sum(),
+            *(2.0 * (1.0 - P_TARGET) * part / part.sum() / len(kinds) for _, part, _ in kinds),
+        ]
     )
     sign = np.where(np.arange(len(scores)) < own.sum(), 1.0, -1.0)
     centre, scale = float(scores.mean()), float(scores.std())
+    nothing = np.ones(n_conditions), np.zeros(n_conditions)
     if scale < _CONSTANT:
-        return np.zeros(conditions.shape[1])
+        return nothing
     middle = weight @ conditions / weight.sum()
     spread = np.maximum(conditions.std(axis=0), _LEAST_SPREAD)
-    x = np.column_stack([(scores - centre) / scale, np.ones(len(scores)), (conditions - middle) / spread])
-    ridge = np.concatenate([[_RIDGE, 0.0], np.full(conditions.shape[1], _OFFSET_RIDGE)])
+    z, condition = (scores - centre) / scale, (conditions - middle) / spread
+    x = np.column_stack([z, np.ones(len(z)), condition, condition * z[:, None]])
+    ridge = np.repeat([_RIDGE, 0.0, _OFFSET_RIDGE, _GAIN_RIDGE], [1, 1, n_conditions, n_conditions])
 
     def cost(theta: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        margin = sign * (x @ theta)
+        margin = sign * (x @ theta + _PRIOR_LOG_ODDS)
         value = n_clips * (weight @ np.logaddexp(0.0, -margin)) + 0.5 * (ridge @ theta**2)
         slope = -n_clips * weight * sign / (1.0 + np.exp(np.minimum(margin, 500.0)))
         return float(value), slope @ x + ridge * theta
 
     theta = minimize(cost, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B").x
     if theta[0] < _MIN_SLOPE:
-        return np.zeros(conditions.shape[1])
-    offsets = theta[2:] / spread * scale / theta[0]
-    return np.asarray(offsets - middle @ offsets, np.float64)
+        return nothing
+    # What a condition adds is linear in its probability, and the probabilities of a probe sum to one.
+    shift, steeper = (part / spread / theta[0] for part in np.split(theta[2:], 2))
+    gains = np.maximum(1.0 + steeper - middle @ steeper, _LEAST_GAIN)
+    offsets = scale * (shift - middle @ shift) + centre * (1.0 - gains)
+    return np.asarray(gains, np.float64), np.asarray(offsets, np.float64)
 
 
 def _threshold(scores: Floats, weights: Floats, far: float, n_clips: int) -> float:
