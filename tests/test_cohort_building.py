@@ -15,6 +15,7 @@ import openkith.cohort_building
 from openkith.audio import Audio, load, save
 from openkith.cohort_building import build_cohort, write_cohort
 from openkith.data import Row, write_manifest
+from openkith.encoders.clip_cache import embed_cached
 from openkith.encoders.copies import COPY_CONDITIONS, embed_with_copies
 from openkith.errors import ConfigError, InputError, ManifestError, NotEnoughDataError
 from openkith.scoring import find_cohort, load_cohort
@@ -41,9 +42,9 @@ def cut(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, float]]:
         for clip in clips:
             path = Path(clip.source)
             seen.append((path.parent.name, int(path.stem), round(clip.seconds, 3)))
-        return embed_with_copies(encoder, clips, **options)
+        return embed_cached(encoder, clips, **options)
 
-    monkeypatch.setattr(openkith.cohort_building, "embed_with_copies", note)
+    monkeypatch.setattr(openkith.cohort_building, "embed_cached", note)
     return seen
 
 
@@ -211,3 +212,17 @@ def test_the_shipped_cohort_is_built_so(speech: Path, ge2e: Any, monkeypatch: py
     np.testing.assert_array_equal(built.groups, first.groups)
     np.testing.assert_array_equal(built.clips, first.clips)
     np.testing.assert_allclose(built.view(0).embeddings, first.view(0).embeddings, atol=2e-3)
+
+
+def test_building_again_reads_what_was_embedded(
+    corpus: Path, bands: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KITH_CLIP_CACHE", str(tmp_path / "cache"))
+    first = build_cohort(corpus, bands)
+
+    def fail(*_: object) -> object:
+        raise AssertionError("embedded again")
+
+    monkeypatch.setattr("openkith.encoders.copies.embed_views", fail)
+    again = build_cohort(corpus, bands)
+    assert np.array_equal(first.cohort.embeddings, again.cohort.embeddings)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from openkith.audio import Audio, load
 from openkith.data import Utterance, read_corpus, read_manifest
 from openkith.encoders import Encoder
-from openkith.encoders.copies import embed_with_copies
+from openkith.encoders.clip_cache import embed_cached, usual_cache
 from openkith.enrolment import embedding_set
 from openkith.errors import AudioError, ConfigError, ManifestError, NotEnoughDataError
 from openkith.scoring import EmbeddingSet
@@ -167,7 +167,7 @@ def build_cohort(
             clips += own
             speakers += [name] * len(own)
         for embedded, clip, name in zip(
-            embed_with_copies(encoder, clips, copies=copies), clips, speakers, strict=True
+            embed_cached(encoder, clips, copies=copies, cache=usual_cache()), clips, speakers, strict=True
         ):
             if embedded.quality.speech_seconds < MIN_SPEECH_SECONDS and clip.seconds >= 1.0:
                 skipped.append(f"{clip.source}: no speech in a stretch of it")
