@@ -1,15 +1,17 @@
-"""The mel filters and the power spectrogram against their definitions, written out a second time."""
+"""The mel filters, the power spectrogram and Kaldi's bank against their definitions, written out a second time."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from openkith.audio import features
-from openkith.audio.features import mel_filterbank, power_mel
+from openkith.audio import features, load
+from openkith.audio.features import kaldi_fbank, mel_filterbank, power_mel
+from openkith.errors import ConfigError
 
 RATE = 16_000
 
@@ -132,3 +134,89 @@ def test_the_samples_are_left_alone() -> None:
     before = samples.copy()
     power_mel(samples)
     np.testing.assert_array_equal(samples, before)
+
+
+# Kaldi's filter bank
+
+
+def kaldi_mel(hertz: float) -> float:
+    return 1127.0 * math.log(1.0 + hertz / 700.0)
+
+
+def kaldi_fbank_by_definition(
+    samples: NDArray[np.float32], window: str, n_mels: int = 80
+) -> NDArray[np.float64]:
+    """Log mel powers frame by frame, from Kaldi's documentation of compute-fbank-feats and its defaults."""
+    n = np.arange(400)
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * n / 399)
+    taper = {"povey": hann**0.85, "hamming": 0.54 - 0.46 * np.cos(2 * np.pi * n / 399)}[window]
+    edges = np.linspace(kaldi_mel(20.0), kaldi_mel(8000.0), n_mels + 2)
+    filters = np.zeros((n_mels, 256))
+    for m in range(n_mels):
+        low, peak, high = edges[m : m + 3]
+        for k in range(256):  # Kaldi leaves out the bin at half the sample rate
+            mel = kaldi_mel(k * 16_000 / 512)
+            if low < mel < high:
+                filters[m, k] = (mel - low) / (peak - low) if mel <= peak else (high - mel) / (high - peak)
+    rows = []
+    for start in range(0, len(samples) - 400 + 1, 160):
+        frame = samples[start : start + 400].astype(np.float64)
+        frame = frame - frame.mean()
+        frame = frame - 0.97 * np.concatenate([frame[:1], frame[:-1]])
+        power = np.abs(np.fft.rfft(frame * taper, 512)) ** 2
+        rows.append(np.log(np.maximum(filters @ power[:256], np.finfo(np.float32).eps)))
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("window", ["povey", "hamming"])
+@pytest.mark.parametrize("scale", [1.0, 32768.0])
+def test_kaldi_fbank_by_definition(window: str, scale: float) -> None:
+    rng = np.random.default_rng(5)
+    samples = (rng.normal(0, 0.05, 8000) + 0.2 * np.sin(np.arange(8000) / 9) + 0.1).astype(np.float32)
+    expected = kaldi_fbank_by_definition(samples * np.float32(scale), window)
+    raw = kaldi_fbank(samples, window=window, scale=scale, subtract_mean=False)
+    assert raw.dtype == np.float32
+    assert raw.shape == expected.shape == (48, 80)
+    np.testing.assert_allclose(raw, expected, atol=2e-3)
+    normalised = kaldi_fbank(samples, window=window, scale=scale)
+    np.testing.assert_allclose(normalised, expected - expected.mean(axis=0), atol=2e-3)
+
+
+def test_kaldi_fbank_of_real_speech_by_definition(speech: Path) -> None:
+    samples = load(next(iter(sorted((speech / "home").rglob("*.flac"))))).samples[:32_000]
+    expected = kaldi_fbank_by_definition(samples, "povey")
+    np.testing.assert_allclose(kaldi_fbank(samples, subtract_mean=False), expected, atol=2e-3)
+
+
+def test_the_windows_differ() -> None:
+    samples = np.random.default_rng(6).normal(0, 0.1, 8000).astype(np.float32)
+    assert np.abs(kaldi_fbank(samples) - kaldi_fbank(samples, window="hamming")).max() > 0.1
+
+
+@pytest.mark.parametrize("n_mels", [40, 64])
+def test_kaldi_fbank_of_other_sizes(n_mels: int) -> None:
+    samples = np.random.default_rng(7).normal(0, 0.1, 4000).astype(np.float32)
+    expected = kaldi_fbank_by_definition(samples, "povey", n_mels)
+    raw = kaldi_fbank(samples, n_mels=n_mels, subtract_mean=False)
+    np.testing.assert_allclose(raw, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize(("n", "frames"), [(0, 0), (399, 0), (400, 1), (559, 1), (560, 2), (16_000, 98)])
+def test_kaldi_frames_lie_within_the_samples(n: int, frames: int) -> None:
+    assert kaldi_fbank(np.ones(n, np.float32)).shape == (frames, 80)
+
+
+def test_silence_stays_at_the_floor() -> None:
+    raw = kaldi_fbank(np.zeros(1600, np.float32), subtract_mean=False)
+    np.testing.assert_allclose(raw, math.log(2.0**-23), rtol=1e-6)
+    np.testing.assert_array_equal(kaldi_fbank(np.zeros(1600, np.float32)), 0.0)
+
+
+def test_no_dither() -> None:
+    samples = np.random.default_rng(8).normal(0, 1e-4, 4000).astype(np.float32)
+    np.testing.assert_array_equal(kaldi_fbank(samples), kaldi_fbank(samples))
+
+
+def test_another_window_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^window is 'hann'; give one of: povey, hamming$"):
+        kaldi_fbank(np.zeros(800, np.float32), window="hann")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +18,10 @@ import torch
 from openkith.audio import Audio
 from openkith.encoders import Encoder, base, encoder_names, load_encoder
 from openkith.encoders.base import torch_threads
-from openkith.errors import ConfigError
+from openkith.encoders.catalog import KNOWN
+from openkith.encoders.hubs import Remote
+from openkith.encoders.sources import parse
+from openkith.errors import ConfigError, WeightsError
 
 
 class Loudness:
@@ -60,18 +65,141 @@ def third_party(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "entry_points", entry_points)
 
 
+class Asked:
+    """An encoder that only keeps what it was asked for."""
+
+    def __init__(
+        self,
+        weights: Any = None,
+        *,
+        device: str = "auto",
+        precision: str = "float32",
+        threads: int | None = None,
+    ) -> None:
+        self.given = {"weights": weights, "device": device, "precision": precision, "threads": threads}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every encoder of ours is one that only keeps what it was asked for."""
+    module = ModuleType("kith_asked")
+    module.Asked = Asked  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "kith_asked", module)
+    for name in base.ENCODERS:
+        monkeypatch.setitem(base.ENCODERS, name, "kith_asked:Asked")
+
+
+def given(*args: Any, **options: Any) -> dict[str, Any]:
+    """What the encoder was asked for, without what is as usual."""
+    usual = {"weights": None, "device": "auto", "precision": "float32", "threads": None}
+    encoder: Any = load_encoder(*args, **options)
+    return {key: value for key, value in encoder.given.items() if value != usual[key]}
+
+
 def test_our_own_are_listed() -> None:
-    assert "ge2e" in encoder_names()
+    assert {"ge2e", "wavlm", "eres2netv2", "resnet34", "resnet34-ns", "ecapa"} <= set(encoder_names())
+    assert {"resnetse34v2", "campplus", "onnx"} <= set(encoder_names())
     assert encoder_names() == sorted(set(encoder_names()))
+
+
+@pytest.mark.parametrize("name", sorted(base.ENCODERS))
+def test_each_of_ours_is_a_class_of_that_name(name: str) -> None:
+    module, _, attribute = base.ENCODERS[name].partition(":")
+    found = getattr(import_module(module), attribute)
+    assert found.name == name
+
+
+@pytest.mark.usefixtures("asked")
+def test_choices_are_passed_on() -> None:
+    assert given("ge2e") == given() == {}
+    choices = {"weights": "w.pt", "device": "cuda:1", "precision": "bfloat16", "threads": 3}
+    assert given("wavlm", **choices) == choices
+    assert given("wavlm", "w.pt", "cuda:1", "bfloat16", 3) == choices
+
+
+@pytest.mark.usefixtures("asked")
+def test_an_onnx_file(tmp_path: Path) -> None:
+    file = tmp_path / "Model.ONNX"
+    file.touch()
+    assert given(file) == given(str(file)) == {"weights": file}
+    with pytest.raises(ConfigError, match=r"none.onnx: no such file; give an .onnx file"):
+        load_encoder(tmp_path / "none.onnx")
+    with pytest.raises(ConfigError, match=r"^weights is 'w.pt', but .*Model.ONNX has its own"):
+        load_encoder(file, weights="w.pt")
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_folder_of_transformers(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"architectures": ["UniSpeechSatForXVector"]}))
+    assert given(tmp_path) == given(str(tmp_path), threads=None) == {"weights": tmp_path}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('{"architectures": ["WavLMForCTC"]}', "names no x-vector network"),
+        ('{"architectures": "WavLMForXVector"}', "names no x-vector network"),
+        ("{}", "names no x-vector network"),
+        ("[]", "names no x-vector network"),
+        ("{", "not readable as JSON"),
+        ("\xff", "names no x-vector network"),
+    ],
+)
+def test_a_folder_of_another_model(tmp_path: Path, content: str, reason: str) -> None:
+    (tmp_path / "config.json").write_text(content if content != "\xff" else "{}")
+    with pytest.raises(ConfigError, match=reason) as caught:
+        load_encoder(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("asked")
+def test_published_models_are_loaded_by_name_or_source() -> None:
+    wide = KNOWN["eres2netv2-w24s4ep4"]
+    assert given("eres2netv2-w24s4ep4") == given(wide.weights) == {"weights": wide.weights}
+    assert given("hf:Wespeaker/wespeaker-voxceleb-campplus") == {
+        "weights": "Wespeaker/wespeaker-voxceleb-campplus"
+    }
+    assert given("ecapa-1024", weights="mine.pt") == {"weights": "mine.pt"}
+    assert given("eres2netv2") == {}  # the class knows its own
+
+
+@pytest.mark.parametrize("name", sorted(set(KNOWN) - {"ge2e"}))
+def test_published_models_are_what_encoders_ask_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a source, an encoder wants the files that the table has: after a pull, loading needs no network."""
+    known, calls = KNOWN[name], []
+
+    def fetch(weights: Any, *, files: Sequence[str]) -> None:
+        calls.append((weights, files))
+        raise WeightsError("far enough")
+
+    for package in ("transformers", "onnxruntime"):
+        pytest.importorskip(package)
+    monkeypatch.setattr("openkith.encoders.sources.fetch", fetch)
+    with pytest.raises(WeightsError, match=r"^far enough$"):
+        load_encoder(name)
+    [(weights, files)] = calls
+    assert weights == known.weights
+    remote = parse(weights)
+    assert isinstance(remote, Remote)
+    there = [remote.inside] if remote.inside else [*remote.published, "README.md"]
+    assert set(remote.wanted(there, files)) == set(there) - {"README.md"}
 
 
 @pytest.mark.usefixtures("third_party")
 def test_a_third_party_is_listed_and_loaded() -> None:
-    assert encoder_names() == ["broken", "ge2e", "loudness", "renamed"]
+    assert {"broken", "ge2e", "loudness", "renamed"} <= set(encoder_names())
     encoder = load_encoder("loudness", weights="w.bin", threads=2)
     assert isinstance(encoder, Loudness)
     assert isinstance(encoder, Encoder)
     assert encoder.given == ("w.bin", 2)
+
+
+@pytest.mark.usefixtures("third_party")
+@pytest.mark.parametrize(("choice", "value"), [("device", "cuda"), ("precision", "bfloat16")])
+def test_a_choice_that_a_third_party_does_not_have(choice: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"^encoder 'loudness' has no choice of {choice}; leave it out$"):
+        load_encoder("loudness", **{choice: value})
 
 
 @pytest.mark.usefixtures("third_party")
@@ -94,7 +222,10 @@ def test_a_broken_third_party_is_named(name: str, reason: str) -> None:
 def test_an_unknown_encoder_lists_those_there_are() -> None:
     with pytest.raises(ConfigError) as caught:
         load_encoder("resnet")
-    assert str(caught.value) == "no encoder is named 'resnet'; there are: broken, ge2e, loudness, renamed"
+    message = str(caught.value)
+    assert message.startswith(f"no encoder is named 'resnet'; there are: {', '.join(encoder_names())}; ")
+    assert "loudness" in message
+    assert "\n" not in message
 
 
 def test_the_registry_takes_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
