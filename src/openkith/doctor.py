@@ -26,6 +26,7 @@ __all__ = ["DEPENDENCIES", "EXTRAS", "Check", "Diagnosis", "examine"]
 DEPENDENCIES = {
     **{"torch": "torch", "numpy": "numpy", "scipy": "scipy", "scikit-learn": "sklearn"},
     **{"soundfile": "soundfile", "soxr": "soxr", "webrtcvad-wheels": "webrtcvad"},
+    "kaldi-native-fbank": "kaldi_native_fbank",
     **{"safetensors": "safetensors", "sqlalchemy": "sqlalchemy", "alembic": "alembic", "typer": "typer"},
     **{"rich": "rich", "pyyaml": "yaml", "platformdirs": "platformdirs", "matplotlib": "matplotlib"},
 }
@@ -34,6 +35,10 @@ EXTRAS = (
     ("media", "av", "M4A and WebM files"),
     ("synthesis", "parselmouth", "synthetic voices, as in kith demo"),
     ("postgresql", "psycopg", "a gallery on a PostgreSQL server"),
+    ("onnx", "onnxruntime", "encoders from .onnx files"),
+    ("export", "onnxscript", "kith models export"),
+    ("transformers", "transformers", "the encoder wavlm"),
+    ("hub", "huggingface_hub", "weights from Hugging Face"),
 )
 PYTHON = (3, 11)
 LOW_DISK_BYTES = 200_000_000

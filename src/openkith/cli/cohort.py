@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from openkith.cli.options import EncoderOption, JsonOption, ThreadsOption, first_task, given
+from openkith.cli.options import (
+    DeviceOption,
+    EncoderOption,
+    JsonOption,
+    PrecisionOption,
+    ThreadsOption,
+    first_task,
+    given,
+    open_encoder,
+)
 from openkith.cli.output import check_folder, print_json, progress, say
 
 __all__ = ["build"]
@@ -64,16 +73,17 @@ def build(
     ] = None,
     encoder: EncoderOption = None,
     threads: ThreadsOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Embed other people's speech, so that an encoder can be tuned and calibrated; no audio is kept."""
     from openkith.cohort_building import write_cohort
-    from openkith.encoders import load_encoder
     from openkith.scoring.cohort import user_cohort_path
 
     check_folder(out)
     with progress(first_task("reading the corpus", encoder), quiet=as_json) as step:
-        loaded = load_encoder(**given(name=encoder, threads=threads))
+        loaded = open_encoder(encoder, threads, device, precision)
         options = given(copies=False if no_copies else None, max_seconds=max_seconds, origin=origin)
         written = write_cohort(source, loaded, out, all_rows=all_rows, progress=step, **options)
     if as_json:

@@ -9,9 +9,11 @@ import typer
 from rich.text import Text
 
 from openkith.cli.options import (
+    DeviceOption,
     EncoderOption,
     GalleryOption,
     JsonOption,
+    PrecisionOption,
     ThreadsOption,
     first_task,
     given,
@@ -95,11 +97,13 @@ def tune(
     gallery: GalleryOption = None,
     encoder: EncoderOption = None,
     threads: ThreadsOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Tune a head to the people enrolled, and calibrate it."""
     with (
-        open_recognizer(gallery, encoder, threads) as recognizer,
+        open_recognizer(gallery, encoder, threads, device, precision) as recognizer,
         progress(first_task("tuning", encoder), quiet=as_json) as step,
     ):
         options = given(method=method, unknown=unknown, synthetic=synthetic, members=members, seed=seed)
@@ -153,12 +157,14 @@ def calibrate(
     gallery: GalleryOption = None,
     encoder: EncoderOption = None,
     threads: ThreadsOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Set how often a stranger may get a name, and say what that costs."""
     options = given(far=far, verify_far=verify_far, unknown_prior=prior_unknown, background=background)
     with (
-        open_recognizer(gallery, encoder, threads) as recognizer,
+        open_recognizer(gallery, encoder, threads, device, precision) as recognizer,
         progress(first_task("calibrating", encoder), quiet=as_json) as step,
     ):
         report = recognizer.calibrate(**options, progress=step)
@@ -175,13 +181,15 @@ def identify(
     gallery: GalleryOption = None,
     encoder: EncoderOption = None,
     threads: ThreadsOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say who speaks in each clip, or that it is nobody known."""
     answers: list[tuple[Path, Decision | None]] = []
     results: list[dict[str, Any]] = []
     with (
-        open_recognizer(gallery, encoder, threads) as recognizer,
+        open_recognizer(gallery, encoder, threads, device, precision) as recognizer,
         progress(first_task("listening", encoder), quiet=as_json) as step,
     ):
         for i, clip in enumerate(clips):
@@ -244,11 +252,13 @@ def verify(
     gallery: GalleryOption = None,
     encoder: EncoderOption = None,
     threads: ThreadsOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say whether a clip is of the person it is said to be; the exit code is 0 for yes and 1 for no."""
     with (
-        open_recognizer(gallery, encoder, threads) as recognizer,
+        open_recognizer(gallery, encoder, threads, device, precision) as recognizer,
         progress(first_task("listening", encoder), quiet=as_json),
     ):
         decision = recognizer.verify(name, clip)

@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from openkith.encoders import Encoder
     from openkith.gallery import Gallery
     from openkith.recognizer import Recognizer
 
 __all__ = [
+    "DeviceOption",
     "EncoderOption",
     "GalleryOption",
     "JsonOption",
+    "PrecisionOption",
     "ThreadsOption",
     "YesOption",
     "first_task",
     "given",
+    "open_encoder",
     "open_gallery",
     "open_recognizer",
     "parse_share",
@@ -37,7 +41,30 @@ GalleryOption = Annotated[
 ]
 EncoderOption = Annotated[
     str | None,
-    typer.Option("--encoder", metavar="NAME", help="See: kith models list.", show_default=False),
+    typer.Option(
+        "--encoder",
+        metavar="NAME|PATH",
+        help="See: kith models list. Or an .onnx file, or a transformers folder.",
+        show_default=False,
+    ),
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="For embedding: cpu, cuda, cuda:1 or mps. Default: the fastest that is there.",
+        show_default=False,
+    ),
+]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        metavar="NAME",
+        help="For embedding: float32, or bfloat16, which is less exact. Default: float32.",
+        show_default=False,
+    ),
 ]
 ThreadsOption = Annotated[
     int | None,
@@ -76,12 +103,31 @@ def open_gallery(url: str | None) -> Iterator[Gallery]:
         yield gallery
 
 
+def open_encoder(
+    encoder: str | None, threads: int | None, device: str | None = None, precision: str | None = None
+) -> Encoder:
+    """The encoder that was chosen, or the default one."""
+    from openkith.encoders import load_encoder
+
+    chosen = given(name_or_path=encoder, threads=threads, device=device, precision=precision)
+    return load_encoder(**chosen)
+
+
 @contextmanager
-def open_recognizer(url: str | None, encoder: str | None, threads: int | None) -> Iterator[Recognizer]:
+def open_recognizer(
+    url: str | None,
+    encoder: str | None,
+    threads: int | None,
+    device: str | None = None,
+    precision: str | None = None,
+) -> Iterator[Recognizer]:
     """A recogniser, whose gallery is closed after the block."""
     from openkith.recognizer import Recognizer
 
-    with Recognizer(url, **given(encoder=encoder, threads=threads)) as recognizer:
+    chosen: Encoder | str | None = encoder
+    if device is not None or precision is not None:
+        chosen = open_encoder(encoder, threads, device, precision)
+    with Recognizer(url, **given(encoder=chosen, threads=threads)) as recognizer:
         yield recognizer
 
 

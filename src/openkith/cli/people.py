@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from openkith.cli.options import (
+    DeviceOption,
     EncoderOption,
     GalleryOption,
     JsonOption,
+    PrecisionOption,
     ThreadsOption,
     YesOption,
     first_task,
@@ -63,6 +65,8 @@ def enroll(
     gallery: GalleryOption = None,
     encoder: EncoderOption = None,
     threads: ThreadsOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Enrol a person from clips, or everybody in a folder or manifest.
@@ -72,13 +76,13 @@ def enroll(
     if source is not None:
         if name or clips:
             raise typer.BadParameter("give either NAME and CLIPs, or --from")
-        _enroll_all(source, keep_audio, gallery, encoder, threads, as_json)
+        _enroll_all(source, keep_audio, gallery, encoder, threads, device, precision, as_json)
         return
     if name is None or not clips:
         raise typer.BadParameter("give NAME and at least one CLIP, or --from FOLDER|TSV")
     what = f"enrolling {name}"
     with (
-        open_recognizer(gallery, encoder, threads) as recognizer,
+        open_recognizer(gallery, encoder, threads, device, precision) as recognizer,
         progress(first_task(what, encoder), quiet=as_json) as step,
     ):
         report = recognizer.enroll(
@@ -96,13 +100,15 @@ def _enroll_all(
     gallery: str | None,
     encoder: str | None,
     threads: int | None,
+    device: str | None,
+    precision: str | None,
     as_json: bool,
 ) -> None:
     from openkith.bulk import enroll_all
 
     outcomes = []
     with (
-        open_recognizer(gallery, encoder, threads) as recognizer,
+        open_recognizer(gallery, encoder, threads, device, precision) as recognizer,
         progress(first_task(f"reading {source}", encoder), quiet=as_json) as step,
     ):
         for outcome in enroll_all(recognizer, source, keep_audio=keep_audio, progress=step):
@@ -264,12 +270,14 @@ def reembed(
     gallery: GalleryOption = None,
     encoder: EncoderOption = None,
     threads: ThreadsOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Embed every clip again with another encoder, where the audio was kept."""
     what = "embedding"
     with (
-        open_recognizer(gallery, encoder, threads) as recognizer,
+        open_recognizer(gallery, encoder, threads, device, precision) as recognizer,
         progress(first_task(what, encoder), quiet=as_json) as step,
     ):
         clips = recognizer.reembed(progress=lambda done, total: step(what, done, total))

@@ -11,7 +11,16 @@ import typer
 from rich.text import Text
 
 from openkith.cli.decisions import SeedOption, ShareOption, answer
-from openkith.cli.options import EncoderOption, JsonOption, ThreadsOption, first_task, given
+from openkith.cli.options import (
+    DeviceOption,
+    EncoderOption,
+    JsonOption,
+    PrecisionOption,
+    ThreadsOption,
+    first_task,
+    given,
+    open_encoder,
+)
 from openkith.cli.output import check_folder, percent, print_json, print_table, progress, say
 
 if TYPE_CHECKING:
@@ -68,13 +77,14 @@ def evaluate(
     ] = None,
     encoder: EncoderOption = None,
     threads: ThreadsOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure methods on manifests: enrol, tune on enroll and negative rows, score test rows.
 
     With several seeds or draws, means are printed, and below them the standard deviations.
     """
-    from openkith.encoders import load_encoder
     from openkith.encoders.clip_cache import usual_cache
     from openkith.evaluation import ClipStore
     from openkith.evaluation import evaluate as measure
@@ -84,7 +94,7 @@ def evaluate(
     options = given(methods=tuple(method) if method else None, seeds=seeds, draws=draws, far=far)
     results: list[Result] = []
     with progress(first_task("loading the encoder", encoder), quiet=as_json) as step:
-        store = ClipStore(load_encoder(**given(name=encoder, threads=threads)), usual_cache())
+        store = ClipStore(open_encoder(encoder, threads, device, precision), usual_cache())
         for manifest in loaded:
             results += measure(manifest, store=store, progress=step, **options)
     if as_json:
@@ -170,16 +180,17 @@ def demo(
     ),
     encoder: EncoderOption = None,
     threads: ThreadsOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Enrol people, tune to them, hear them and strangers again, and write a report."""
     from openkith.demo import run_demo
-    from openkith.encoders import load_encoder
     from openkith.report import write_report
 
     check_folder(out)
     with progress(first_task("beginning", encoder), quiet=as_json) as step:
-        loaded = load_encoder(**given(name=encoder, threads=threads))
+        loaded = open_encoder(encoder, threads, device, precision)
         outcome = run_demo(**given(speech=speech, seed=seed), progress=step, encoder=loaded)
         step("writing the report", 0, 0)
         write_report(out, outcome.results, title="openkith demonstration", subtitle=outcome.setting)

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from openkith.cli.options import GalleryOption, JsonOption
-from openkith.cli.output import print_json, print_table, progress, say
+from openkith.cli.options import GalleryOption, JsonOption, first_task
+from openkith.cli.output import check_folder, print_json, print_table, progress, say
 
-__all__ = ["doctor", "list_models", "pull_model"]
+if TYPE_CHECKING:
+    from openkith.encoders.catalog import Model
+
+__all__ = ["doctor", "export_model", "list_models", "pull_model", "show_model"]
+
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="See: kith models list.", show_default=False)
+]
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME|ID|URL",
+        help="See: kith models list. Or owner/name on Hugging Face, modelscope:owner/name, or a URL.",
+        show_default=False,
+    ),
+]
 
 MARKS = {"ok": Text("ok", "green"), "note": Text("note", "yellow"), "problem": Text("problem", "bold red")}
 
@@ -34,7 +50,7 @@ def doctor(gallery: GalleryOption = None, as_json: JsonOption = False) -> None:
 
 
 def list_models(as_json: JsonOption = False) -> None:
-    """List the encoders that there are."""
+    """List published models and encoders: whence, under which licence, here or not."""
     from openkith.encoders.catalog import models
 
     with progress("looking", quiet=as_json):
@@ -46,6 +62,7 @@ def list_models(as_json: JsonOption = False) -> None:
         {
             "name": "left",
             "dim": "right",
+            "Vox1-O EER": "right",
             "weights": "left",
             "size": "right",
             "licence": "left",
@@ -55,7 +72,8 @@ def list_models(as_json: JsonOption = False) -> None:
             [
                 model.name,
                 str(model.dim or "–"),
-                "here" if model.cached else "not fetched yet" if model.source else "its own",
+                _eer(model),
+                _weights(model),
                 f"{model.size / 1e6:.1f} MB" if model.size else "–",
                 model.licence or "–",
                 model.source or "–",
@@ -63,17 +81,84 @@ def list_models(as_json: JsonOption = False) -> None:
             for model in found
         ],
     )
+    say(
+        "EER: as published, cosine on the original trials of VoxCeleb1; kith models info NAME says where.",
+        "dim",
+    )
 
 
-def pull_model(
-    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)], as_json: JsonOption = False
-) -> None:
-    """Fetch an encoder's weights, unless they are here, and check them."""
+def show_model(name: NameArgument, as_json: JsonOption = False) -> None:
+    """Show what is known of a model."""
+    from openkith.encoders.catalog import info
+
+    model = info(name)
+    if as_json:
+        print_json(model)
+        return
+    rows = {
+        "encoder": model.encoder,
+        "dimension": str(model.dim or "as in the weights"),
+        "source": model.source or "its own, or a file of yours",
+        "weights": _weights(model),
+        "path": str(model.path or "–"),
+        "size": f"{model.size} bytes" if model.size else "unknown",
+        "licence": model.licence or "unknown",
+        "Vox1-O EER": f"{_eer(model)}, {model.eer_source}"
+        if model.eer_source
+        else "not published for these weights",
+        "SHA-256": model.sha256 or "not pinned",
+        "note": model.note or "–",
+    }
+    print_table({model.name: "left", "": "left"}, rows.items())
+
+
+def pull_model(name: SourceArgument, as_json: JsonOption = False) -> None:
+    """Fetch weights, unless they are here, and check them."""
     from openkith.encoders.catalog import pull
 
-    with progress(f"fetching the weights of {name}", quiet=as_json):
-        model = pull(name)
+    with progress(f"fetching the weights of {name}", quiet=as_json) as step:
+        model = pull(name, progress=step)
     if as_json:
         print_json(model)
     else:
         say(f"{model.name}: {model.path}")
+
+
+def export_model(
+    name: NameArgument,
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT.onnx", help="The file to be written.", show_default=False)
+    ],
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            metavar="PATH|ID|URL",
+            help="Instead of the published ones: a file or folder, owner/name on Hugging Face, "
+            "modelscope:owner/name, or a URL.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write an encoder as ONNX, compare it with the original, and refuse what differs."""
+    from openkith.encoders import load_encoder
+    from openkith.encoders.export import export_onnx
+
+    check_folder(out)
+    with progress(first_task(f"exporting {name}", name if weights is None else None), quiet=as_json):
+        report = export_onnx(load_encoder(name, weights), out)
+    if as_json:
+        print_json(report)
+    else:
+        say(str(report))
+
+
+def _eer(model: Model) -> str:
+    return "–" if model.eer is None else f"{model.eer:g} %"
+
+
+def _weights(model: Model) -> str:
+    if model.source is None:
+        return "none published"
+    return "here" if model.cached else "not fetched yet"
