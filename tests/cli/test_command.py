@@ -20,7 +20,8 @@ from openkith.errors import AudioError, KithError
 
 DESIGNED = {
     *("demo", "enroll", "tune", "calibrate", "identify", "verify", "list", "show", "rename", "drop-clip"),
-    *("forget", "undo", "evaluate", "models", "doctor", "reembed"),
+    *("forget", "undo", "evaluate", "models", "doctor", "reembed", "embed", "score", "metrics"),
+    "simulate",
 }
 Run = Callable[..., Any]
 
@@ -28,7 +29,7 @@ Run = Callable[..., Any]
 def test_commands_are_those_of_the_design(kith: Run) -> None:
     names = {name for commands in cli.COMMANDS.values() for name in commands}
     assert names | {"models"} == DESIGNED
-    assert set(cli.MODEL_COMMANDS) == {"list", "pull"}
+    assert set(cli.MODEL_COMMANDS) == {"list", "info", "pull", "export"}
     text = kith("--help").stdout
     assert all(f" {name} " in text for name in DESIGNED)
 

@@ -5,8 +5,10 @@ The modules::
     people      enroll, list, show, rename, drop-clip, forget, undo, reembed
     decisions   tune, calibrate, identify, verify
     research    demo, evaluate
+    corpora     embed, score, metrics
     cohort      cohort build
     protocol    protocol household, protocol voxceleb, protocol embeddings
+    simulation  simulate
     synthesis   synthesize unknown, synthesize styles
     setup       models, doctor
     options     what several commands take
@@ -26,8 +28,16 @@ import typer
 from typer.core import TyperGroup
 
 import openkith
-from openkith.cli import cohort, decisions, people, protocol, research, setup, synthesis
-from openkith.cli.options import EncoderOption, GalleryOption, JsonOption, ThreadsOption, given
+from openkith.cli import cohort, corpora, decisions, people, protocol, research, setup, simulation, synthesis
+from openkith.cli.options import (
+    DeviceOption,
+    EncoderOption,
+    GalleryOption,
+    JsonOption,
+    PrecisionOption,
+    ThreadsOption,
+    given,
+)
 from openkith.cli.output import complain, seal_stdout
 from openkith.errors import KithError
 
@@ -54,10 +64,22 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "identify": decisions.identify,
         "verify": decisions.verify,
     },
-    "Measuring": {"demo": research.demo, "evaluate": research.evaluate},
+    "Measuring": {
+        "demo": research.demo,
+        "evaluate": research.evaluate,
+        "embed": corpora.embed,
+        "score": corpora.score,
+        "metrics": corpora.metrics,
+        "simulate": simulation.simulate,
+    },
     "Installation": {"doctor": setup.doctor},
 }
-MODEL_COMMANDS: dict[str, Callable[..., None]] = {"list": setup.list_models, "pull": setup.pull_model}
+MODEL_COMMANDS: dict[str, Callable[..., None]] = {
+    "list": setup.list_models,
+    "info": setup.show_model,
+    "pull": setup.pull_model,
+    "export": setup.export_model,
+}
 COHORT_COMMANDS: dict[str, Callable[..., None]] = {"build": cohort.build}
 PROTOCOL_COMMANDS: dict[str, Callable[..., None]] = {
     "household": protocol.household,
@@ -104,10 +126,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-models = typer.Typer(no_args_is_help=True, help="List and fetch encoders.")
+models = typer.Typer(no_args_is_help=True, help="List, fetch and export encoders.")
 for panel, commands in COMMANDS.items():
     for command, function in commands.items():
-        app.command(command, rich_help_panel=panel)(function)
+        cls = simulation.COMMAND_CLASSES.get(command)
+        app.command(command, cls=cls, rich_help_panel=panel)(function)
 for command, function in MODEL_COMMANDS.items():
     models.command(command)(function)
 app.add_typer(models, name="models", rich_help_panel="Installation")
@@ -140,6 +163,8 @@ def _options(
     gallery: GalleryOption = None,
     encoder: EncoderOption = None,
     threads: ThreadsOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
     as_json: JsonOption = False,
     version: Annotated[  # noqa: ARG001  (its callback answers)
         bool,
@@ -152,7 +177,14 @@ def _options(
 
     Options may stand before the command or after it.
     """
-    common = given(gallery=gallery, encoder=encoder, threads=threads, as_json=as_json or None)
+    common = given(
+        gallery=gallery,
+        encoder=encoder,
+        threads=threads,
+        device=device,
+        precision=precision,
+        as_json=as_json or None,
+    )
     # What stands before the command is the default of what stands after it.
     defaults: dict[str, Any] = {name: common for group in COMMANDS.values() for name in group}
     for group, names in (
