@@ -32,8 +32,8 @@ AUTO = "auto"
 BASELINE = "cosine"
 FALLBACK = "as-norm"
 TUNED = "fusion"
-FUSED_MEMBERS = 4  # adapters on each view, half as wide and trained half as long as one that stands alone
-_FUSED_STEPS = 80
+FUSED_MEMBERS = 4  # adapters on each view, half as wide as one that stands alone
+_FUSED_STEPS = 160
 _FUSED_STEPS_PER_PERSON = 2
 _MOST_FUSED_STEPS = 400
 
