@@ -22,9 +22,30 @@ SOURCE = ROOT / "src" / "openkith"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CORE = {
     *("torch", "numpy", "scipy", "scikit-learn", "soundfile", "soxr", "webrtcvad-wheels", "safetensors"),
-    *("sqlalchemy", "alembic", "typer", "rich", "pyyaml", "platformdirs", "matplotlib"),
+    *("sqlalchemy", "alembic", "typer", "rich", "pyyaml", "platformdirs", "matplotlib", "kaldi-native-fbank"),
 }
-EXTRAS = {"media": {"av"}, "synthesis": {"praat-parselmouth"}, "postgresql": {"psycopg"}}
+EXTRAS = {
+    "media": {"av"},
+    "synthesis": {"praat-parselmouth"},
+    "postgresql": {"psycopg"},
+    "onnx": {"onnxruntime"},
+    "export": {"onnx", "onnxruntime", "onnxscript"},
+    "transformers": {"transformers"},
+    "hub": {"huggingface-hub"},
+    "training": {"lightning-fabric", "tensorboardx"},
+}
+MODULES = {"av": ["av"], "parselmouth": ["praat-parselmouth"], "psycopg": ["psycopg"]} | {
+    module: [module.replace("_", "-")]
+    for module in (
+        "onnxruntime",
+        "onnx",
+        "onnxscript",
+        "transformers",
+        "huggingface_hub",
+        "lightning_fabric",
+        "tensorboardX",
+    )
+}
 # What torch brings on Linux from an index that has no CPU build of it; never installed by the tests.
 CUDA = re.compile(r"(nvidia|cuda)-.*|triton")
 
@@ -75,9 +96,7 @@ def imports() -> set[tuple[str, str, bool]]:
     for path in SOURCE.rglob("*.py"):
         for module, early in third_party_imports(path):
             if module not in owners:  # an extra that is not installed
-                owners[module] = {"av": ["av"], "parselmouth": ["praat-parselmouth"], "psycopg": ["psycopg"]}[
-                    module
-                ]
+                owners[module] = MODULES[module]
             for owner in owners[module]:
                 found.add((canonicalize_name(owner), str(path.relative_to(SOURCE)), early))
     return found

@@ -25,7 +25,7 @@ DEFAULT_FAR = 0.01
 DEFAULT_UNKNOWN_PRIOR = 0.5
 _RIDGE = 0.1  # on the slope for standardised scores, in clips: few clips give a cautious slope
 # How far a condition may move the line, and how much the errors at p_target count, was settled on cohort episodes
-# (`benchmarks/calibration.py`).
+# (`benchmarks/cohort_episodes.py`).
 P_TARGET = 0.2  # share of target trials for which lines by condition are fitted
 _OFFSET_RIDGE = 0.3  # on the offsets by condition, in clips
 _GAIN_RIDGE = 1.0  # on the gains by condition, in clips
