@@ -8,7 +8,8 @@ import webrtcvad
 from scipy.ndimage import binary_dilation
 
 from openkith.audio import Audio, load, trim_silence
-from openkith.audio.vad import speech_mask, speech_seconds, speech_segments
+from openkith.audio.vad import DETECTORS, Detector, speech_mask, speech_seconds, speech_segments
+from openkith.errors import ConfigError
 
 
 def clip(samples: np.ndarray) -> Audio:
@@ -209,3 +210,42 @@ def test_no_digit_is_lost(speech):
     for path in paths:
         audio = load(path)
         assert 1600 <= len(trim_silence(audio).samples) <= len(audio.samples)
+
+
+# The other detector
+
+
+def test_an_unknown_detector_is_refused():
+    for function in (speech_mask, speech_segments, speech_seconds, trim_silence):
+        with pytest.raises(ConfigError, match=r"^detector is 'energy'; give one of: webrtc, silero$"):
+            function(clip(np.zeros(8000)), detector="energy")
+
+
+def test_a_detector_is_given_the_raised_clip_and_its_frames_are_cut(monkeypatch):
+    heard = []
+
+    def flags(samples):
+        heard.append(samples)
+        return np.arange(len(samples) // 512) % 4 == 1
+
+    monkeypatch.setitem(DETECTORS, "silero", Detector(512, flags))
+    audio = clip(1e-4 * np.random.default_rng(0).standard_normal(40 * 512 + 100))
+    mask = speech_mask(audio, "silero")
+    assert mask.shape == audio.samples.shape
+    np.testing.assert_array_equal(np.flatnonzero(mask), np.arange(40 * 512).reshape(10, 4, 512)[:, 1].ravel())
+    np.testing.assert_array_equal(trim_silence(audio, "silero").samples, audio.samples[mask])
+    assert speech_seconds(audio, "silero") == pytest.approx(10 * 0.032)
+    np.testing.assert_allclose(
+        speech_segments(audio, "silero"),
+        [(0.032 * k, 0.032 * (k + 1)) for k in range(1, 40, 4)],
+    )
+    level = 20 * np.log10(np.sqrt(np.mean(heard[0].astype(float) ** 2)))
+    assert level == pytest.approx(-30, abs=0.1)
+    assert speech_mask(clip(np.ones(511)), "silero").sum() == 0
+
+
+def test_the_default_detector_is_webrtc(monkeypatch, voice):
+    audio = clip(voice(2.0) / 32768)
+    np.testing.assert_array_equal(speech_mask(audio), speech_mask(audio, "webrtc"))
+    monkeypatch.setitem(DETECTORS, "silero", Detector(512, lambda _: pytest.fail("was asked")))
+    trim_silence(audio)

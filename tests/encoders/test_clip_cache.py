@@ -211,3 +211,13 @@ def test_the_usual_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert cache is not None
     assert cache.folder.name == "clips"
     assert "openkith" in cache.folder.parts
+
+
+def test_precisions_are_kept_apart(cache: ClipCache) -> None:
+    class Coarse(FakeEncoder):
+        precision = "bfloat16"
+
+    fine, coarse = FakeEncoder(), Coarse()
+    for encoder in (fine, coarse, coarse):
+        embed_cached(encoder, [voice("ann")], copies=False, cache=cache)
+    assert (fine.embedded, coarse.embedded) == (1, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import sys
+import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -371,18 +372,125 @@ def test_a_level_out_of_range_is_refused(checkpoint: Path, level: float) -> None
 # Threads and fingerprint
 
 
-def test_threads_are_those_asked_for_and_then_restored(
+@pytest.mark.parametrize(
+    ("threads", "windows", "expected"),
+    [
+        (1, 1, [1]),
+        (1, 33, [17, 16]),  # even, and none above 32
+        (2, 1, [1]),
+        (2, 7, [7]),
+        (2, 8, [4, 4]),
+        (2, 64, [32, 32]),
+        (2, 65, [17, 16, 16, 16]),  # as many for each thread
+        (8, 20, [4, 4, 4, 4, 4]),
+    ],
+)
+def test_batches(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, threads: int, windows: int, expected: list[int]
+) -> None:
+    encoder, seen = GE2E(checkpoint, threads=threads), []
+
+    def forward(mels: torch.Tensor, *_: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append((len(mels), torch.get_num_threads()))
+        return torch.ones(len(mels), 256), torch.ones(1)
+
+    monkeypatch.setattr(encoder._network, "forward", forward)
+    with torch_threads(3):
+        encoder.embed([audio(np.full(STEP * (windows - 1) + WINDOW, 0.1))])
+        assert torch.get_num_threads() == 3
+    assert sorted((size for size, _ in seen), reverse=True) == expected
+    assert {used for _, used in seen} == {1}
+
+
+def test_any_number_of_threads_gives_the_same(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH_WINDOWS", 3)
+    clips = [sound(seconds, seed) for seed, seconds in enumerate((1.2, 4.0, 0.4, 6.0, 2.5))]
+    one, three = (GE2E(checkpoint, threads=threads) for threads in (1, 3))
+    np.testing.assert_allclose(three.embed(clips), one.embed(clips), atol=1e-6)
+    np.testing.assert_allclose(three.embed_views(clips), one.embed_views(clips), atol=1e-6)
+    np.testing.assert_allclose(three.frames(clips[3])[0], one.frames(clips[3])[0], atol=1e-6)
+
+
+def test_batches_go_to_threads_of_which_each_has_one(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoder, seen = GE2E(checkpoint, threads=2), []
+    """Torch's own threads wait for one another at every frame, and do worse the busier the machine is."""
+    monkeypatch.setattr(module, "BATCH_WINDOWS", 2)
+    encoder, seen, gate = GE2E(checkpoint, threads=3), [], threading.Barrier(3)
     forward = encoder._network.forward
-    monkeypatch.setattr(
-        encoder._network, "forward", lambda *x: (seen.append(torch.get_num_threads()), forward(*x))[1]
-    )
-    with torch_threads(3):
-        encoder.embed([sound(1.0)])
-        assert torch.get_num_threads() == 3
-    assert seen == [2]
+
+    def watched(*arguments: Any) -> Any:
+        gate.wait(timeout=10)  # until three are at work
+        seen.append((threading.get_ident(), torch.get_num_threads()))
+        return forward(*arguments)
+
+    monkeypatch.setattr(encoder._network, "forward", watched)
+    before = torch.get_num_threads()
+    encoder.embed([sound(5.2)])  # six windows
+    assert len({thread for thread, _ in seen}) == 3
+    assert {threads for _, threads in seen} == {1}
+    assert torch.get_num_threads() == before
+    found: list[int] = []
+    later = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    later.start()
+    later.join()
+    assert found == [before]  # what a new thread takes over is restored as well
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"device": "tpu"}, "device is 'tpu'"),
+        ({"device": "cuda:99"}, "device is 'cuda:99'"),
+        ({"precision": "float16"}, "precision is 'float16'; give one of: float32, bfloat16"),
+        ({"threads": 0}, "threads is 0"),
+    ],
+)
+def test_choices_that_are_not_there(checkpoint: Path, choice: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        GE2E(checkpoint, **choice)
+
+
+# bfloat16
+
+
+def test_bfloat16_is_near_and_has_the_same_fingerprint(checkpoint: Path, small: GE2E) -> None:
+    shortened = GE2E(checkpoint, threads=1, precision="bfloat16", device="cpu")
+    assert shortened.fingerprint == small.fingerprint
+    clips = [sound(seconds, seed) for seed, seconds in enumerate((0.5, 2.0, 5.0))]
+    embeddings, expected = shortened.embed(clips), small.embed(clips)
+    assert embeddings.dtype == np.float32
+    assert (embeddings * expected).sum(axis=1).min() > 0.998
+    assert np.abs(embeddings - expected).max() > 1e-6
+    assert shortened.frames(clips[0])[0].dtype == np.float32
+    assert (shortened.embed_views(clips) * small.embed_views(clips)).sum(axis=2).min() > 0.99
+
+
+def test_bfloat16_in_a_batch_is_the_same_as_alone(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shortened = GE2E(checkpoint, threads=1, precision="bfloat16")
+    clips = [
+        sound(seconds, seed) for seed, seconds in enumerate((0.5, 1.2, 2.5, 4.0))
+    ]  # 1, 1, 2 and 4 windows
+    alone = np.concatenate([shortened.embed([clip]) for clip in clips])
+    np.testing.assert_allclose(shortened.embed(clips), alone, atol=1e-5)
+    monkeypatch.setattr(module, "BATCH_WINDOWS", 1)
+    np.testing.assert_allclose(shortened.embed(clips), alone, atol=1e-5)
+
+
+def test_published_weights_in_bfloat16(ge2e: GE2E, speech: Path) -> None:
+    shortened = load_encoder("ge2e", precision="bfloat16", threads=1)
+    clips = [trim_silence(load(path)) for path in sorted(speech.glob("home/*/*.flac"))[::20]]
+    assert (shortened.embed(clips) * ge2e.embed(clips)).sum(axis=1).min() > 0.998
+
+
+def test_a_part_can_have_the_gain_of_the_whole(small: GE2E) -> None:
+    clip = sound(4.0, 1, rms=1e-3)
+    whole = small.embed_windows(clip)[1]
+    gain = small.gain(float(np.mean(np.square(clip.samples, dtype=np.float64))))
+    assert gain == pytest.approx(10 ** (-30 / 20) / 1e-3, rel=1e-4)
+    part = audio(clip.samples[: STEP + WINDOW + 400])
+    np.testing.assert_allclose(small.embed_windows(part, gain=gain)[1][:2], whole[:2], atol=1e-6)
+    assert small.gain(1.0) == 1.0
 
 
 def test_the_fingerprint_has_front_end_and_weights(checkpoint: Path, state: dict[str, torch.Tensor]) -> None:

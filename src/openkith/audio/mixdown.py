@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Generator
 
 import numpy as np
 import soxr
@@ -13,7 +14,7 @@ from openkith.audio.clipping import clipped_share
 from openkith.audio.stream import SAMPLE_RATE, Block, Stream, check_amplitude, check_rate
 from openkith.errors import AudioError
 
-__all__ = ["mix_down"]
+__all__ = ["mix_down", "mono_blocks"]
 
 MIN_SECONDS = 0.1  # a shorter clip holds no speech sound
 SILENCE = 1 / 32768  # one step of 16 bits: what spans less is constant
@@ -55,9 +56,7 @@ def mix_down(
         for block in blocks:
             span = _check_numbers(block, (first + count) / rate, rate, source)
             signal = signal or span >= SILENCE
-            mono = block[:, 0]
-            if block.shape[1] > 1:
-                mono = block.mean(axis=1, dtype=np.float64).astype(np.float32)
+            mono = _mono(block)
             if count == 0:
                 level = float(mono.mean(dtype=np.float64))
             count += len(mono)
@@ -80,6 +79,40 @@ def mix_down(
     samples = np.concatenate(pieces)
     samples -= np.float32(samples.mean(dtype=np.float64))
     return samples, clipped / count
+
+
+def mono_blocks(stream: Stream, source: str) -> Generator[Block, None, None]:
+    """Read all of a stream, of any length, block by block: mono, 16 kHz, float32.
+
+    Together the blocks are what `mix_down` gives but for a constant: of the DC only that of the first block is off.
+
+    Raises:
+        AudioError: The stream is too short, is not finite, or is truncated.
+    """
+    rate = check_rate(stream.rate, source)
+    resampler = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+    count, level = 0, 0.0
+    with contextlib.closing(stream.read(0, stream.frames)) as blocks:
+        for block in blocks:
+            _check_numbers(block, count / rate, rate, source)
+            mono = _mono(block)
+            if count == 0:
+                level = float(mono.mean(dtype=np.float64))
+            count += len(mono)
+            mono = mono - np.float32(level)
+            yield mono if resampler is None else resampler.resample_chunk(mono)
+    _check_complete(stream, source, 0, stream.frames, count)
+    _check_length(count, rate, source, math.inf)
+    if resampler is not None:
+        yield resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True)
+
+
+def _mono(block: Block) -> Block:
+    """(frames, channels) -> (frames,), the mean of the channels."""
+    if block.shape[1] == 1:
+        return block[:, 0]
+    mono: Block = block.mean(axis=1, dtype=np.float64).astype(np.float32)
+    return mono
 
 
 def _check_numbers(block: Block, at: float, rate: int, source: str) -> float:

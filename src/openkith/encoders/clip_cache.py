@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from openkith.audio import Audio, Quality
 from openkith.cache import FolderCache, cache_folder
-from openkith.encoders.base import Encoder
+from openkith.encoders.base import PRECISION, Encoder
 from openkith.encoders.copies import EmbeddedClip, embed_with_copies
 
 __all__ = ["ClipCache", "embed_cached", "usual_cache"]
@@ -90,9 +90,12 @@ def embed_cached(
         cache: Read and added to; None: everything is embedded.
     """
     found: list[EmbeddedClip | None] = [None] * len(clips) if plain is None else list(plain)
+    # Embeddings of two precisions may be compared, but one must not be taken for the other.
+    precision = getattr(encoder, "precision", PRECISION)
+    made_by = encoder.fingerprint if precision == PRECISION else f"{encoder.fingerprint}/{precision}"
     if cache is not None:
         for i, clip in enumerate(clips):
-            found[i] = cache.get(encoder.fingerprint, clip) or found[i]
+            found[i] = cache.get(made_by, clip) or found[i]
     missing = [i for i, known in enumerate(found) if known is None or (copies and not known.has_copies)]
 
     def step(done: int, total: int) -> None:
@@ -111,7 +114,7 @@ def embed_cached(
     for i, embedded in zip(missing, fresh, strict=True):
         found[i] = embedded
         if cache is not None:
-            cache.put(encoder.fingerprint, clips[i], embedded)
+            cache.put(made_by, clips[i], embedded)
     return [embedded if copies else embedded.alone() for embedded in found if embedded is not None]
 
 

