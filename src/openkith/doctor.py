@@ -39,6 +39,7 @@ EXTRAS = (
     ("export", "onnxscript", "kith models export"),
     ("transformers", "transformers", "the encoder wavlm"),
     ("hub", "huggingface_hub", "weights from Hugging Face"),
+    ("training", "lightning_fabric", "training of networks"),
 )
 PYTHON = (3, 11)
 LOW_DISK_BYTES = 200_000_000

@@ -19,10 +19,14 @@ from openkith.neural_scoring.trials import BatchTrials, batch_trials, extra_talk
 if TYPE_CHECKING:
     from openkith.neural_scoring.checkpoints import read_model, start_from_enrolment_model
     from openkith.neural_scoring.losses import LtE2ELoss
+    from openkith.neural_scoring.multi_talker import Heard, MultiTalker, shipped_multi_talker
     from openkith.neural_scoring.network import NetworkConfig, ScoringNetwork, WholeNetwork
     from openkith.neural_scoring.scorer import NeuralScorer, load_scorer
 
 _HOMES = {
+    "Heard": "openkith.neural_scoring.multi_talker",
+    "MultiTalker": "openkith.neural_scoring.multi_talker",
+    "shipped_multi_talker": "openkith.neural_scoring.multi_talker",
     "LtE2ELoss": "openkith.neural_scoring.losses",
     "NetworkConfig": "openkith.neural_scoring.network",
     "NeuralScorer": "openkith.neural_scoring.scorer",
@@ -37,7 +41,9 @@ __all__ = [
     "BatchTrials",
     "Draw",
     "HardSpeakerSampler",
+    "Heard",
     "LtE2ELoss",
+    "MultiTalker",
     "NetworkConfig",
     "NeuralScorer",
     "ScoringNetwork",
@@ -50,6 +56,7 @@ __all__ = [
     "mean_embeddings",
     "read_model",
     "save_hard_speakers",
+    "shipped_multi_talker",
     "start_from_enrolment_model",
 ]
 
