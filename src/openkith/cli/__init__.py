@@ -7,6 +7,7 @@ The modules::
     research    demo, evaluate
     corpora     embed, score, metrics
     cohort      cohort build
+    neural_scoring  neural-scoring enrol-model, mine, train, average, evaluate
     protocol    protocol household, protocol voxceleb, protocol embeddings
     simulation  simulate
     synthesis   synthesize unknown, synthesize styles
@@ -29,6 +30,7 @@ from typer.core import TyperGroup
 
 import openkith
 from openkith.cli import cohort, corpora, decisions, people, protocol, research, setup, simulation, synthesis
+from openkith.cli.neural_scoring import NEURAL_SCORING_COMMANDS
 from openkith.cli.options import (
     DeviceOption,
     EncoderOption,
@@ -145,6 +147,13 @@ protocols = typer.Typer(no_args_is_help=True, help="Build and measure the protoc
 for command, function in PROTOCOL_COMMANDS.items():
     protocols.command(command, cls=protocol.COMMAND_CLASSES.get(command))(function)
 app.add_typer(protocols, name="protocol", rich_help_panel="Measuring")
+neural_scorers = typer.Typer(
+    no_args_is_help=True,
+    help="Train and measure neural scoring: who talks in noise, and beside other talkers.",
+)
+for command, function in NEURAL_SCORING_COMMANDS.items():
+    neural_scorers.command(command)(function)
+app.add_typer(neural_scorers, name="neural-scoring", rich_help_panel="Measuring")
 synthesizers = typer.Typer(no_args_is_help=True, help="Make synthetic unknown speakers and speaking styles.")
 for command, function in SYNTHESIS_COMMANDS.items():
     synthesizers.command(command)(function)
@@ -192,6 +201,7 @@ def _options(
         ("cohort", COHORT_COMMANDS),
         ("protocol", PROTOCOL_COMMANDS),
         ("synthesize", SYNTHESIS_COMMANDS),
+        ("neural-scoring", NEURAL_SCORING_COMMANDS),
     ):
         defaults[group] = dict.fromkeys(names, common)
     ctx.default_map = defaults
