@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from openkith.errors import ConfigError
+from openkith.errors import AudioError, ConfigError
 from openkith.training import TrainConfig
 from openkith.training.batches import Batches, Orders, fingerprint, shuffled
 
@@ -148,3 +148,20 @@ def test_torch_collates_where_nothing_else_is_said() -> None:
     batches = Batches([(float(row), row) for row in range(12)], TrainConfig(), None, 0, False)
     [(values, rows)] = batches.of(0, [[3, 1]], 0)
     assert values.tolist() == rows.tolist() == [3, 1]
+
+
+class Broken:
+    """A sample that cannot be read."""
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, row: int) -> int:
+        raise AudioError(f"row-{row}.wav: not audio; leave it out")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_user_s_mistake_is_one_line_whoever_makes_the_batch(workers: int) -> None:
+    with pytest.raises(AudioError) as raised:
+        made(Broken(), workers=workers)
+    assert str(raised.value) == "row-0.wav: not audio; leave it out"

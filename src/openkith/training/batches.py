@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler, default_collate, get_worker_info
 
-from openkith.errors import ConfigError
+from openkith.errors import ConfigError, KithError
 from openkith.training.config import TrainConfig
 from openkith.training.processes import gather
 from openkith.training.seeds import BATCH, ORDER, SAMPLE, generator, seeded_on_cpu
@@ -153,7 +153,10 @@ class Batches:
     def of(self, epoch: int, order: Order, start: int) -> Iterator[Any]:
         """The batches of an epoch from the one of number ``start`` on."""
         self._keys.now = [(epoch, self._rank, number, order[number]) for number in range(start, len(order))]
-        return iter(self._loader)
+        for batch in self._loader:
+            if isinstance(batch, KithError):
+                raise batch
+            yield batch
 
 
 class _Keys(Sampler[_Key]):
@@ -184,7 +187,10 @@ class _Made:
         epoch, rank, batch, rows = key
         alone = get_worker_info() is None  # then dropout must not see that a batch was made
         with seeded_on_cpu(self._seed, BATCH, epoch, batch, rank, restore=alone):
-            return self._collate(self._samples(epoch, rank, batch, rows))
+            try:
+                return self._collate(self._samples(epoch, rank, batch, rows))
+            except KithError as error:  # the loader would wrap what a worker raises into a traceback
+                return error
 
     def _samples(self, epoch: int, rank: int, batch: int, rows: list[int]) -> list[Any]:
         draw: Any = getattr(self._dataset, "draw", None)
