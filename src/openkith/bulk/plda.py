@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from openkith.artefact import CONFIG_FILE, write_artefact
 from openkith.bulk.reading import Embeddings, read_embeddings
 from openkith.errors import InputError, NotEnoughDataError
 from openkith.scoring import TwoCovariance
@@ -18,7 +18,7 @@ from openkith.scoring.base import normalise
 
 __all__ = ["PairPLDA", "is_model", "load_or_learn"]
 
-CONFIG_FILE, ARRAYS_FILE = "config.json", "plda.safetensors"
+ARRAYS_FILE = "plda.safetensors"
 KIND = "plda"
 VERSION = 1
 _ARRAYS = ("mean", "between", "within")
@@ -70,9 +70,6 @@ class PairPLDA:
         """
         from safetensors.numpy import save_file
 
-        folder = Path(folder)
-        if folder.exists() and not is_model(folder):
-            raise InputError(f"{folder}: there is something else; give a new folder for the model")
         config = {
             "kind": KIND,
             "version": VERSION,
@@ -82,19 +79,7 @@ class PairPLDA:
             "n_clips": self.n_clips,
         }
         arrays = {name: np.ascontiguousarray(getattr(self.model, name), np.float64) for name in _ARRAYS}
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-                new, old = Path(scratch) / "new", Path(scratch) / "old"
-                new.mkdir()
-                (new / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n", "utf-8")
-                save_file(arrays, new / ARRAYS_FILE)
-                if folder.exists():
-                    folder.replace(old)
-                new.replace(folder)
-        except OSError as error:
-            reason = error.strerror or error
-            raise InputError(f"{folder}: cannot be written ({reason}); give another folder") from error
+        write_artefact(folder, config, ARRAYS_FILE, lambda path: save_file(arrays, path))
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:

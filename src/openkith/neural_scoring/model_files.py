@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from openkith.artefact import CONFIG_FILE
 from openkith.config import from_dict, to_dict
 from openkith.encoders.checkpoints import load_strictly
 from openkith.errors import ConfigError, InputError, KithError, WeightsError
@@ -21,7 +22,7 @@ from openkith.neural_scoring.checkpoints import (
 )
 from openkith.neural_scoring.enrol_model import ENROL_MODEL, ENROL_MODEL_FILE, write_enrol_model
 from openkith.neural_scoring.network import NetworkConfig, WholeNetwork
-from openkith.neural_scoring.scorer import CONFIG_FILE, KIND, WEIGHTS_FILE, NeuralScorer
+from openkith.neural_scoring.scorer import KIND, WEIGHTS_FILE, NeuralScorer
 from openkith.training import average, list_checkpoints, read_weights
 
 __all__ = ["average_run", "load_network", "start_network"]

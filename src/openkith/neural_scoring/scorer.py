@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -15,6 +14,7 @@ import numpy.typing as npt
 import torch
 from scipy.special import expit
 
+from openkith.artefact import CONFIG_FILE, write_artefact
 from openkith.audio import SAMPLE_RATE, Audio
 from openkith.config import from_dict, to_dict
 from openkith.encoders import Encoder
@@ -38,7 +38,7 @@ __all__ = ["NeuralScorer", "load_scorer"]
 
 FORMAT = 1
 KIND = "neural-scorer"
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "scorer.safetensors"
+WEIGHTS_FILE = "scorer.safetensors"
 WHOLE_SECONDS = 60.0  # the longest enrolment clip that is embedded as one
 PIECE_SECONDS = 15.0  # the longest piece of a longer one
 FEWEST_SAMPLES = STRIDE * HOP + WINDOW  # of a clip; a shorter one is repeated
@@ -175,9 +175,6 @@ class NeuralScorer:
         """
         from safetensors.torch import save_file
 
-        folder = Path(folder)
-        if folder.exists() and not (folder / WEIGHTS_FILE).is_file():
-            raise InputError(f"{folder}: there is something else; give a new folder")
         config = {
             "format": FORMAT,
             "kind": KIND,
@@ -186,24 +183,7 @@ class NeuralScorer:
             "network": to_dict(self.config),
         }
         state = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-                new, old = Path(scratch) / "new", Path(scratch) / "old"
-                new.mkdir()
-                (new / CONFIG_FILE).write_text(json.dumps(config, indent=1, allow_nan=False), "utf-8")
-                save_file(state, new / WEIGHTS_FILE)
-                if folder.exists():
-                    folder.replace(old)
-                try:
-                    new.replace(folder)
-                except OSError:
-                    if old.exists():
-                        old.replace(folder)
-                    raise
-        except OSError as error:
-            reason = error.strerror or error
-            raise InputError(f"{folder}: cannot be written ({reason}); give another folder") from error
+        write_artefact(folder, config, WEIGHTS_FILE, lambda path: save_file(state, path))
 
     @classmethod
     def load(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import tempfile
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from openkith.artefact import CONFIG_FILE, write_artefact
 from openkith.config import from_dict, to_dict
 from openkith.errors import InputError, KithError
 from openkith.scoring.base import Arrays, FloatArray
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Diagnostics", "TunedHead"]
 
 FORMAT = 1
-CONFIG_FILE, ARRAYS_FILE = "config.json", "head.safetensors"
+ARRAYS_FILE = "head.safetensors"
 _ADAPTER, _LOSS = "adapter.", "loss."
 _MOST_ROWS = 1024  # probes scored at once
 _MOST_VALUES = 4_000_000  # of an intermediate result
@@ -196,30 +196,9 @@ class TunedHead:
         """
         from safetensors.numpy import save_file
 
-        folder = Path(folder)
         config, arrays = self.state()
-        if folder.exists() and not (folder / ARRAYS_FILE).is_file():
-            raise InputError(f"{folder}: there is something else; give a new folder")
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-                new, old = Path(scratch) / "new", Path(scratch) / "old"
-                new.mkdir()
-                (new / CONFIG_FILE).write_text(json.dumps(config, indent=1, allow_nan=False), "utf-8")
-                save_file(
-                    {key: np.ascontiguousarray(value) for key, value in arrays.items()}, new / ARRAYS_FILE
-                )
-                if folder.exists():
-                    folder.replace(old)
-                try:
-                    new.replace(folder)
-                except OSError:
-                    if old.exists():
-                        old.replace(folder)
-                    raise
-        except OSError as error:
-            reason = error.strerror or error
-            raise InputError(f"{folder}: cannot be written ({reason}); give another folder") from error
+        arrays = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
+        write_artefact(folder, config, ARRAYS_FILE, lambda path: save_file(arrays, path))
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
