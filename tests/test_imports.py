@@ -27,7 +27,7 @@ ROWS = (
     {"tuning", "enhancement", "neural_scoring"},
     {"encoders", "data", "training", "scoring", "gallery", "migrations"},
     {"audio", "losses", "metrics"},
-    {"config", "cache", "artefact", "wheels"},
+    {"config", "cache", "artefact", "locks", "wheels"},
     {"errors"},
 )
 # The first of a pair never imports the second, directly or by way of others.

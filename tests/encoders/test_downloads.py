@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 import pytest
 
 from openkith.encoders import downloads
-from openkith.encoders.downloads import ATTEMPTS, download, file_sha256, locked
+from openkith.encoders.downloads import ATTEMPTS, download, file_sha256
 from openkith.errors import WeightsError
 
 CONTENT = bytes(range(256)) * 4000
@@ -194,31 +192,3 @@ def test_the_digest_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     # FIPS 180-2, appendix B.1
     assert file_sha256(tmp_path / "a") == ("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
-
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from openkith.encoders.downloads import locked
-with locked(Path(sys.argv[1])):
-    began = time.time()
-    time.sleep(0.2)
-    print(began, time.time())
-"""
-
-
-def test_only_one_process_holds_a_lock(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", HOLD, str(tmp_path / "a.lock")]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    spans = sorted(
-        [float(time) for time in process.communicate(timeout=60)[0].split()] for process in processes
-    )
-    assert spans[0][1] <= spans[1][0]
-
-
-def test_a_process_that_died_holds_no_lock(tmp_path: Path) -> None:
-    code = HOLD.replace("time.sleep(0.2)", "import os; os.kill(os.getpid(), 9)")
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.lock")], check=False)
-    assert done.returncode == -9
-    with locked(tmp_path / "a.lock"):
-        pass

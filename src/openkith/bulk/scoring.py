@@ -19,7 +19,7 @@ from openkith.bulk.reading import Embeddings, read_embeddings
 from openkith.bulk.trial_scores import TrialList, TrialScores, read_trial_list
 from openkith.errors import ConfigError, EncoderMismatchError, InputError
 from openkith.openset import Progress
-from openkith.scoring.base import normalise
+from openkith.scoring.base import class_sums, normalise
 from openkith.scoring.norm import MIN_TOP, TOP_SHARE, cohort_statistics
 
 __all__ = ["ScoreOptions", "score_pairs", "score_trials"]
@@ -169,9 +169,7 @@ def _cohort(embeddings: Embeddings, speaker_means: bool) -> npt.NDArray[Any]:
     if not speaker_means:
         return vectors
     labels = embeddings.labels()
-    sums = np.zeros((labels.max() + 1, vectors.shape[1]))
-    np.add.at(sums, labels, vectors)
-    return sums / np.bincount(labels)[:, None]
+    return class_sums(vectors, labels) / np.bincount(labels)[:, None]
 
 
 def _normalised(

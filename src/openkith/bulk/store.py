@@ -21,11 +21,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +32,7 @@ from openkith.bulk.formats import SCP, get_format, put
 from openkith.bulk.parts import SUFFIX, Outcome, read_part
 from openkith.bulk.tables import read_table
 from openkith.errors import ConfigError, EncoderMismatchError, InputError
+from openkith.locks import try_lock
 
 __all__ = [
     "CONFIG",
@@ -191,7 +191,7 @@ class EmbeddingStore:
             raise InputError(f"{self.folder}: has something else in it; give a new folder to --out")
         self._journal = (self.folder / JOURNAL).open("ab+")
         try:
-            if not _lock(self._journal):
+            if not try_lock(self._journal, _LOCKED_BYTE):
                 raise InputError(
                     f"{self.folder}: another run writes there; wait for it, or give another --out"
                 )
@@ -310,22 +310,3 @@ def _last_line(path: Path) -> tuple[dict[str, Any], int]:
         return {name: int(value) for name, value in state.items()}, len(whole)
     except (ValueError, AttributeError, TypeError) as error:
         raise InputError(f"{path}: damaged ({error}); begin in a new folder") from None
-
-
-def _lock(file: IO[bytes]) -> bool:
-    """Whether this process has the file now, until it closes it or ends, however that comes about."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(_LOCKED_BYTE)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if isinstance(error, BlockingIOError | PermissionError):
-            return False
-        raise
-    return True

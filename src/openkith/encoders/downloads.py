@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from openkith.errors import WeightsError
 
-__all__ = ["ATTEMPTS", "Progress", "download", "file_sha256", "locked", "open_url"]
+__all__ = ["ATTEMPTS", "Progress", "download", "file_sha256", "open_url"]
 
 Progress = Callable[
     [str, int, int], None
@@ -133,33 +131,6 @@ def open_url(url: str, headers: Mapping[str, str] | None = None) -> Any:
                 raise
             remedy = "check the name" if error.code == HTTPStatus.NOT_FOUND else "it needs rights to be read"
             raise WeightsError(f"{url}: the server says {error.code} {error.reason}; {remedy}") from error
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file during the block; another process waits until it is free, or its holder has died."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
-        _lock(file)
-        yield  # closing the file frees it
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: IO[bytes]) -> None:
-        while True:
-            try:
-                file.seek(0)
-                msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-                return
-            except OSError:  # it gives up after ten seconds
-                time.sleep(PAUSE_SECONDS)
-else:
-    import fcntl
-
-    def _lock(file: IO[bytes]) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _complete(

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from openkith.encoders.downloads import Progress, file_sha256, locked
+from openkith.encoders.downloads import Progress, file_sha256
 from openkith.encoders.hubs import (
     GETTERS,
     HUGGING_FACE,
@@ -29,6 +29,7 @@ from openkith.encoders.hubs import (
 )
 from openkith.encoders.weights import models_folder, offline
 from openkith.errors import WeightsError
+from openkith.locks import locked
 
 __all__ = ["cached", "check", "fetch", "parse"]
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openkith.errors import ConfigError, InputError, NotEnoughDataError
+from openkith.scoring.base import class_sums, normalise
 
 __all__ = [
     "Draw",
@@ -73,8 +74,7 @@ def mean_embeddings(embeddings: npt.ArrayLike, speakers: Sequence[str]) -> tuple
             f"embeddings have shape {vectors.shape} for {len(speakers)} names; give (n, d) and n"
         )
     names, owners = np.unique(np.asarray(speakers, dtype=str), return_inverse=True)
-    sums = np.zeros((len(names), vectors.shape[1]), np.float32)
-    np.add.at(sums, owners, _normalised(vectors))
+    sums = class_sums(normalise(vectors), owners, n_classes=len(names))
     counts = np.bincount(owners, minlength=len(names)).astype(np.float32)
     return names.tolist(), np.divide(sums, counts[:, None], dtype=np.float32)
 
@@ -107,7 +107,7 @@ def hard_speakers(
     for option, value in (("top", top), ("chunk", chunk)):
         if value < 1:
             raise InputError(f"{option} is {value}; give 1 or more")
-    unit, top = _normalised(vectors), min(top, count - 1)
+    unit, top = normalise(vectors), min(top, count - 1)
     result: dict[str, list[str]] = {}
     for first in range(0, count, chunk):
         cosines = unit[first : first + chunk] @ unit.T  # (chunk, S)
@@ -288,8 +288,3 @@ def _several(utterances: Sequence[int], count: int, rng: np.random.Generator) ->
     """Different ones as far as there are, then again from the first drawn."""
     drawn = rng.permutation(len(utterances))[:count].tolist()
     return [utterances[drawn[place % len(drawn)]] for place in range(count)]
-
-
-def _normalised(x: FloatArray) -> FloatArray:
-    result: FloatArray = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
-    return result

@@ -36,7 +36,6 @@ import json
 import os
 import secrets
 import shutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -47,6 +46,7 @@ from openkith.data.manifest import read_lines
 from openkith.data.simulation.making import COLUMNS, Made, cell
 from openkith.data.trials import Trial, write_trials
 from openkith.errors import ConfigError, InputError
+from openkith.locks import try_lock
 
 __all__ = ["CONFIG", "ENROL", "ERRORS", "FILES", "JOURNAL", "SimulationFolder", "enrol_path"]
 
@@ -82,7 +82,7 @@ class SimulationFolder:
                 f"{path}: cannot be written ({error.strerror or error}); choose another"
             ) from None
         try:
-            if not _lock(self._lock):
+            if not try_lock(self._lock):
                 raise InputError(f"{path}: another kith simulate is writing to it; wait for its end")
             _drop_temporary(path)
             self._journal: IO[bytes] = (path / JOURNAL).open("a+b")
@@ -297,22 +297,3 @@ def _drop_temporary(folder: Path) -> None:
             if name.startswith(".") and name.endswith(".tmp"):
                 with suppress(OSError):
                     Path(here, name).unlink()
-
-
-def _lock(file: IO[bytes]) -> bool:
-    """Whether this process has the file now, until it closes it or ends, however that comes about."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if isinstance(error, BlockingIOError | PermissionError):
-            return False
-        raise
-    return True
