@@ -22,7 +22,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 from openkith.bulk.tables import cell, read_table
-from openkith.data.corpus import AUDIO_SUFFIXES
+from openkith.data.corpus import AUDIO_SUFFIXES, audio_below
 from openkith.data.manifest import read_lines
 from openkith.data.trees import TREES, detect
 from openkith.errors import ManifestError
@@ -102,7 +102,7 @@ def read_keys(path: Path) -> Iterator[tuple[int, str, str]]:
 
 def _tree(folder: Path) -> list[Item]:
     root = Path(os.path.abspath(folder))  # noqa: PTH100  (links stay as the user named them)
-    paths = sorted(_audio_below(root), key=PurePath.as_posix)
+    paths = sorted((path.relative_to(root) for path in audio_below(root)), key=PurePath.as_posix)
     if not paths:
         return []
     tree = detect(paths)
@@ -116,21 +116,6 @@ def _tree(folder: Path) -> list[Item]:
         Item(cell(name), root / path, cell(unicodedata.normalize("NFC", speaker)))
         for name, path, speaker in zip(names, paths, speakers, strict=True)
     ]
-
-
-def _audio_below(root: Path) -> Iterator[PurePath]:
-    """Relative paths of all audio; linked folders are followed, each folder once, and what is hidden is passed over."""
-    seen: set[str] = set()
-    for here, folders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(here)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            if not name.startswith(".") and PurePath(name).suffix.lower() in AUDIO_SUFFIXES:
-                yield PurePath(here, name).relative_to(root)
 
 
 def _from_speaker(path: PurePath, speaker: str) -> str:

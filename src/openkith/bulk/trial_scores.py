@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from openkith.bulk.tables import replacing
 from openkith.data.manifest import read_lines
+from openkith.data.trials import trial_fields
 from openkith.errors import InputError, ManifestError
 from openkith.metrics.sweep import Costs, Sweep
 
@@ -29,7 +30,6 @@ __all__ = [
 SCORE_COLUMNS = ("enrol", "test", "score", "label")
 PRIORS = (0.01, 0.1)
 """Priors of a target at which detection costs are told."""
-FORM = "label enrol_path test_path"
 _LABELS = {"0": 0, "1": 1, "nontarget": 0, "target": 1}
 _BLOCK = 65_536  # lines written at once
 
@@ -143,23 +143,11 @@ def read_trial_list(path: str | Path) -> TrialList:
     source = Path(path)
     numbers: dict[str, int] = {}
     enrol, test, targets, lines = [], [], [], []
-    for number, line in enumerate(read_lines(source), start=1):
-        fields = line.split()
-        if not fields:
-            continue
-        if len(fields) != 3:
-            raise ManifestError(f"{source}:{number}: {len(fields)} fields, not 3; a line is '{FORM}'")
-        label, first, second = fields
-        if label not in ("0", "1"):
-            raise ManifestError(
-                f"{source}:{number}: label {label!r}; give 1 (same speaker) or 0 (different), as in '{FORM}'"
-            )
+    for target, first, second, number in trial_fields(source):
         enrol.append(numbers.setdefault(first, len(numbers)))
         test.append(numbers.setdefault(second, len(numbers)))
-        targets.append(label == "1")
+        targets.append(target)
         lines.append(number)
-    if not targets:
-        raise ManifestError(f"{source}: no trials; write one a line, '{FORM}'")
     return TrialList(
         source,
         tuple(numbers),

@@ -183,7 +183,7 @@ def shuffle_clips(clips: Sequence[Utterance], seed: int) -> list[Utterance]:
 
 def _read_tree(folder: Path, name: str | None) -> Corpus:
     root = Path(os.path.abspath(folder))  # noqa: PTH100  (links stay as the user named them)
-    files = _audio_files(root)
+    files = sorted(audio_below(root), key=Path.as_posix)
     if not files:
         raise ManifestError(
             f"{folder}: no audio ({' '.join(AUDIO_SUFFIXES)}); "
@@ -199,9 +199,8 @@ def _read_tree(folder: Path, name: str | None) -> Corpus:
     return Corpus(folder, tree.name, tuple(utterances))
 
 
-def _audio_files(root: Path) -> list[Path]:
-    """All audio below a folder, sorted; linked folders are followed, each folder once."""
-    files: list[Path] = []
+def audio_below(root: Path) -> Iterator[Path]:
+    """All audio below a folder; linked folders are followed, each folder once, and what is hidden is passed over."""
     seen: set[str] = set()
     for here, folders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(here)
@@ -210,9 +209,9 @@ def _audio_files(root: Path) -> list[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        visible = (Path(here, name) for name in names if not name.startswith("."))
-        files += (file for file in visible if file.suffix.lower() in AUDIO_SUFFIXES)
-    return sorted(files, key=Path.as_posix)
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES:
+                yield Path(here, name)
 
 
 def _read_kaldi(folder: Path) -> Iterator[Utterance]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,8 +53,16 @@ def read_trials(path: str | Path) -> tuple[Trial, ...]:
     Raises:
         ManifestError: The file or a line of it is wrong; the message names file and line.
     """
-    source = Path(path)
-    trials = []
+    return tuple(Trial(*fields) for fields in trial_fields(path))
+
+
+def trial_fields(path: str | Path) -> Iterator[tuple[bool, str, str, int]]:
+    """The trials of a list one after another: whether of one speaker, the two paths, the number of the line.
+
+    Raises:
+        ManifestError: As `read_trials`.
+    """
+    source, number_of_trials = Path(path), 0
     for number, line in enumerate(read_lines(source), start=1):
         fields = line.split()
         if not fields:
@@ -66,10 +74,10 @@ def read_trials(path: str | Path) -> tuple[Trial, ...]:
             raise ManifestError(
                 f"{source}:{number}: label {label!r}; give 1 (same speaker) or 0 (different), as in '{FORM}'"
             )
-        trials.append(Trial(label == "1", enrol, test, number))
-    if not trials:
+        number_of_trials += 1
+        yield label == "1", enrol, test, number
+    if not number_of_trials:
         raise ManifestError(f"{source}: no trials; write one a line, '{FORM}'")
-    return tuple(trials)
 
 
 def write_trials(path: str | Path, trials: Iterable[Trial]) -> None:
