@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from openkith.decision import Decision, decide, decide_claim
+from openkith.decision import Decision, HeardPerson, decide, decide_claim, decide_several, talking_prior
 from openkith.scoring import Calibration
 from openkith.scoring.calibration import ErrorEstimate
 
@@ -189,10 +189,10 @@ def test_short_claims(llrs: list[float], seconds: float, status: str, accepted: 
 def test_plain_values_for_json() -> None:
     for decision in (ask([6.0, -3.0]), claim([6.0, -3.0])):
         values = json.loads(json.dumps(decision.to_dict(), allow_nan=False))
-        assert Decision(**values) == decision
+        assert Decision(**{**values, "heard": ()}) == decision
         assert list(values) == [
             *("status", "name", "probability", "probabilities", "margin", "speech_seconds", "reason"),
-            *("method", "score", "threshold", "accepted"),
+            *("method", "score", "threshold", "accepted", "several", "heard"),
         ]
 
 
@@ -205,3 +205,52 @@ def test_over_the_threshold_but_likelier_a_stranger_is_unsure() -> None:
     assert "likelier a stranger" in decision.reason
     assert decision.margin == pytest.approx(p[0] - p[-1])
     assert ask(llrs, threshold=0.5, prior=0.1).status == "known"
+
+
+def several(llrs: list[float], note: str = "", **settings: float) -> Decision:
+    def times(rows: np.ndarray) -> list[tuple[tuple[float, float], ...]]:
+        return [tuple((float(i) + j, float(i) + j + 0.5) for j in range(i + 1)) for i in rows]
+
+    names = [*NAMES, "dan", "eve"][: len(llrs)]
+    return decide_several(np.array(llrs), names, calibration(**settings), 4.0, times, "multi-talker", note)
+
+
+def test_a_person_among_several_voices_has_half_a_chance_at_most() -> None:
+    assert talking_prior(1, 0.5) == 0.5
+    assert talking_prior(2, 0.1) == 0.5
+    assert talking_prior(10, 0.5) == pytest.approx(0.1)
+    assert talking_prior(10, 0.9) == pytest.approx(0.02)
+
+
+def test_everybody_who_is_heard_is_listed() -> None:
+    decision = several([3.0, -5.0, 6.0, -4.0])
+    prior = talking_prior(4, 0.5)
+    expected = [1 / (1 + math.exp(-llr) * (1 - prior) / prior) for llr in (3.0, -5.0, 6.0, -4.0)]
+    assert (decision.status, decision.name, decision.accepted) == ("known", "cat", True)
+    assert decision.several
+    assert [person.name for person in decision.heard] == ["cat", "ann"]
+    assert decision.heard[1] == HeardPerson("ann", pytest.approx(expected[0]), ((0.0, 0.5),))
+    assert list(decision.probabilities.values()) == pytest.approx(
+        [*expected, np.prod(1 - np.array(expected))]
+    )
+    assert decision.margin == pytest.approx(2 * decision.probability - 1)
+    assert (
+        decision.reason
+        == "cat (2.0-2.5, 3.0-3.5, 4.0-4.5 s) and ann (0.0-0.5 s), in 4.0 s of speech of several voices"
+    )
+    assert several([6.0, -3.0]).reason.startswith("ann (0.0-0.5 s), with another voice")
+    assert "and on" in several([-9.0, -9.0, -9.0, 9.0]).reason
+
+
+def test_several_voices_without_anybody_enrolled() -> None:
+    decision = several([-3.0, -1.0, -2.0], note="stale")
+    assert (decision.status, decision.name, decision.heard) == ("unknown", None, ())
+    assert decision.probability == decision.probabilities["unknown"]
+    assert decision.reason == "several voices, nobody enrolled among them; least unlike bob; stale"
+
+
+def test_several_voices_with_doubt() -> None:
+    for decision in (several([1.9, -3.0]), several([2.1, *[-9.0] * 4], prior=0.9)):
+        assert (decision.status, decision.name, decision.accepted) == ("unsure", "ann", False)
+        assert decision.reason == "several voices, perhaps ann among them"
+        assert decision.heard == ()

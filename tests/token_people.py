@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openkith.neural_scoring.cohort_mixtures import SCENARIOS, Mixtures
-from openkith.neural_scoring.talker_model import TalkerModel
-from openkith.neural_scoring.tokens import Tokens
+from openkith.neural_scoring.several_voices import LENGTHS, SPREADS, SeveralVoices
+from openkith.neural_scoring.talker_model import CohortTrials, TalkerModel, Tokens
 
 DIM, LOOKS, WINDOWS, PREFIXES = 12, 2, 4, 3
 
@@ -36,6 +36,8 @@ def some_model(rng: np.random.Generator, voices: int = 40) -> TalkerModel:
         temperatures=np.array([10.0, 14.0], np.float32),
         line=(8.0, -0.5),
         window_line=(7.0, -0.25),
+        several=SeveralVoices(half(LOOKS, DIM), half(len(LENGTHS), LOOKS, SPREADS), half(len(LENGTHS))),
+        trials=CohortTrials(2.0 * np.abs(half(50)), half(30, 20)),
         fingerprint="small/1",
         source="nobody",
     )

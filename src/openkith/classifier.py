@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from openkith.errors import NotEnoughDataError
-from openkith.openset import AUTO, OpenSetModel, fit_open_set
+from openkith.openset import AUTO, OpenSetModel, check_method, fit_open_set
 from openkith.scoring.base import EmbeddingSet, normalise
 from openkith.scoring.calibration import DEFAULT_FAR, DEFAULT_UNKNOWN_PRIOR
 
@@ -95,6 +95,7 @@ class OpenSetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             ConfigError: No such method, or a rate or the prior is not between 0 and 1.
             NotEnoughDataError: Too few unknown rows for the method, if it is not "auto".
         """
+        check_method(self.method, speech=False)
         if isinstance(y, list | tuple):
             y = np.asarray(y, dtype=object)  # else NumPy turns a list of names and None, or -1, into text
         X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -11,13 +11,29 @@ import numpy.typing as npt
 
 from openkith.scoring.calibration import Calibration
 
-__all__ = ["Decision", "decide", "decide_claim"]
+__all__ = ["Decision", "HeardPerson", "decide", "decide_claim", "decide_several", "talking_prior"]
 
 SHORT_SECONDS = 1.0  # with less speech a name or a refusal must be near certain
 SHORT_PROBABILITY = 0.9
 RIVAL_SHARE = 0.5  # of the best person's probability: a second person that close makes it unsure
+SPANS = 3  # of a person, that a reason names
 
 Status = Literal["known", "unsure", "unknown"]
+
+
+@dataclass(frozen=True)
+class HeardPerson:
+    """An enrolled person in a recording of several voices.
+
+    Attributes:
+        name: The person.
+        probability: That the person talks in it.
+        times: When, (start, end) in seconds, in order; some tenths of a second off.
+    """
+
+    name: str
+    probability: float
+    times: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -28,14 +44,18 @@ class Decision:
         status: "known", "unsure" or "unknown".
         name: The person; for "unsure" the best guess, for "unknown" None; for `verify` always the person claimed.
         probability: Of the name; for "unknown" of that, for `verify` of the claim.
-        probabilities: Of every enrolled person and of "unknown"; they sum to 1.
-        margin: The probability minus the largest of the others; below 0 where another answer is likelier.
+        probabilities: Of every enrolled person and of "unknown"; they sum to 1. Where there are several voices, each
+            person's of talking, and "unknown" is that none of them does.
+        margin: The probability minus the largest of the others (with several voices: minus that of the contrary);
+            below 0 where another answer is likelier.
         speech_seconds: Seconds of speech that the decision stands on.
         reason: Why, in words.
         method: The back end that scored, for example "fusion" or "as-norm".
         score: Natural-log likelihood ratio of the best (or claimed) person.
         threshold: What the score had to reach.
         accepted: Whether a name is given, or the claim holds: the status is "known".
+        several: Whether more than one voice was heard (`identify`, with the default encoder).
+        heard: With several voices: every enrolled person among them, the likeliest first; empty otherwise.
     """
 
     status: Status
@@ -49,10 +69,13 @@ class Decision:
     score: float
     threshold: float
     accepted: bool
+    several: bool = False
+    heard: tuple[HeardPerson, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return asdict(self)
+        heard = [{**asdict(person), "times": [list(span) for span in person.times]} for person in self.heard]
+        return {**asdict(self), "heard": heard}
 
 
 def decide(
@@ -155,6 +178,74 @@ def decide_claim(
         threshold=calibration.verify_threshold,
         accepted=status == "known",
     )
+
+
+def talking_prior(n_people: int, unknown_prior: float) -> float:
+    """Prior probability that one of so many enrolled people talks, where two voices do."""
+    return min(2.0 * (1.0 - unknown_prior) / n_people, 0.5)
+
+
+def decide_several(
+    llrs: npt.NDArray[Any],
+    names: Sequence[str],
+    calibration: Calibration,
+    seconds: float,
+    times: Callable[[npt.NDArray[np.int64]], Sequence[tuple[tuple[float, float], ...]]],
+    method: str,
+    note: str = "",
+) -> Decision:
+    """Which of the people enrolled are among several voices; whether one talks says nothing about another.
+
+    Args:
+        llrs: Natural-log likelihood ratios (C,) that each talks.
+        names: The C people.
+        calibration: Prior and threshold.
+        seconds: Of speech.
+        times: When people talk, given their indices.
+        method: The back end.
+        note: Said at the end of the reason.
+    """
+    prior = talking_prior(len(names), calibration.unknown_prior)
+    probabilities = 0.5 * (1.0 + np.tanh(0.5 * (llrs + np.log(prior / (1.0 - prior)))))
+    order = np.argsort(-llrs, kind="stable")
+    passing = order[llrs[order] >= calibration.threshold]
+    sure = passing[probabilities[passing] >= 0.5]
+    heard = tuple(
+        HeardPerson(names[i], float(probabilities[i]), when)
+        for i, when in zip(sure, times(sure), strict=True)
+    )
+    nobody = float(np.prod(1.0 - probabilities))
+    best = int(order[0])
+    status: Status
+    if heard:
+        listed = " and ".join(f"{person.name} ({_spans(person.times)})" for person in heard)
+        others = "" if len(heard) > 1 else ", with another voice"
+        status, reason = "known", f"{listed}{others}, in {seconds:.1f} s of speech of several voices"
+    elif len(passing) or probabilities[best] >= 0.5:
+        status, reason = "unsure", f"several voices, perhaps {names[best]} among them"
+    else:
+        status, reason = "unknown", f"several voices, nobody enrolled among them; least unlike {names[best]}"
+    p = nobody if status == "unknown" else float(probabilities[best])
+    return Decision(
+        status=status,
+        name=None if status == "unknown" else names[best],
+        probability=p,
+        probabilities={**dict(zip(names, probabilities.tolist(), strict=True)), "unknown": nobody},
+        margin=p - (1.0 - p),
+        speech_seconds=seconds,
+        reason=f"{reason}; {note}" if note else reason,
+        method=method,
+        score=float(llrs[best]),
+        threshold=calibration.threshold,
+        accepted=status == "known",
+        several=True,
+        heard=heard,
+    )
+
+
+def _spans(times: Sequence[tuple[float, float]]) -> str:
+    spans = [f"{start:.1f}-{end:.1f}" for start, end in times[:SPANS]]
+    return f"{', '.join(spans)} s{' and on' if len(times) > SPANS else ''}"
 
 
 def _likeliest_other(posterior: npt.NDArray[Any], index: int) -> int | None:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from openkith.errors import ConfigError, InputError, NotEnoughDataError
 from openkith.metrics import OpenSetMetrics, open_set_report
-from openkith.openset import AUTO, METHODS, Progress, fit_open_set
+from openkith.openset import Progress, check_method, fit_open_set
 from openkith.scoring import Calibration, EmbeddingSet, Scorer, hold_out
 from openkith.scoring.base import FloatArray
 from openkith.tuning import TuneConfig, tune
@@ -170,9 +170,7 @@ def evaluate_layout(
         NotEnoughDataError: A method needs unknown samples and the folder has none, or too few people are known.
     """
     for method in methods:
-        if method not in (RELEASED, AUTO, *METHODS):
-            names = ", ".join([RELEASED, AUTO, *METHODS])
-            raise ConfigError(f"no method is named {method!r}; there are: {names}")
+        check_method(method, speech=False, also=[RELEASED])
     results = []
     cohorts = [None] if layout.control is None else [None, layout.control]
     for i, method in enumerate(methods):

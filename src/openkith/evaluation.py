@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openkith.audio import Audio, load
+from openkith.audio.vad import trim_silence
 from openkith.data import Manifest, Row, read_manifest
 from openkith.data.draws import redraw_enrolment
 from openkith.decision import Decision, decide
@@ -26,7 +27,7 @@ from openkith.encoders.copies import EmbeddedClip
 from openkith.enrolment import embedding_set
 from openkith.errors import AudioError, ConfigError, InputError
 from openkith.metrics import OpenSetMetrics, open_set_report
-from openkith.openset import AUTO, METHODS, OpenSetModel, fit_open_set
+from openkith.openset import AUTO, OpenSetModel, check_encoder_of, check_method, fit_open_set
 from openkith.scoring import EmbeddingSet, find_cohort
 from openkith.scoring.base import one_view
 
@@ -61,7 +62,8 @@ class Result:
         far: The false-accept rate that was asked for.
         metrics: Of the scores.
         tune_seconds: Wall time of fitting and calibrating, after embedding.
-        score_seconds: Wall time of scoring all probes, after embedding.
+        score_seconds: Wall time of scoring all probes, after embedding; of a method that hears the speech itself, with
+            reading it.
         draw: Of the enrolment clips; 0 is the manifest as it is.
     """
 
@@ -202,7 +204,7 @@ def evaluate(
 
     Args:
         manifest: A manifest or its path.
-        methods: Keys of `openkith.openset.METHODS`, or "auto".
+        methods: Keys of `openkith.openset.METHODS` or `SPEECH_METHODS`, or "auto".
         encoder: Default: the default encoder.
         store: Embedded clips, to share them between manifests; its encoder is used. Default: one that keeps them for
             the next time, see `openkith.encoders.clip_cache`.
@@ -222,9 +224,8 @@ def evaluate(
         raise ConfigError(f"seeds is {seeds}; give 1 or more")
     if draws < 1:
         raise ConfigError(f"draws is {draws}; give 1 or more")
-    for method in methods:  # before anything is embedded
-        if method not in (AUTO, *METHODS):
-            raise ConfigError(f"no method is named {method!r}; there are: {', '.join([AUTO, *METHODS])}")
+    for method in methods:  # before anything is read or embedded
+        check_method(method, speech=True)
     if not isinstance(manifest, Manifest):
         manifest = read_manifest(manifest)
     manifest.check_evaluable()
@@ -234,6 +235,8 @@ def evaluate(
 
             encoder = load_encoder()
         store = ClipStore(encoder, usual_cache())
+    for method in methods:
+        check_encoder_of(method, store.encoder)
     results: list[Result] = []
     total = draws * len(methods) * seeds
     for draw in range(draws):
@@ -244,7 +247,7 @@ def evaluate(
             if progress:
                 which = f"seed {seed}" if draws == 1 else f"draw {draw}, seed {seed}"
                 progress(f"{manifest.name}: {method}, {which}", len(results), total)
-            results.append(_run(drawn, material, method, seed, draw, far))
+            results.append(_run(drawn, material, store.encoder, method, seed, draw, far))
     return results
 
 
@@ -272,7 +275,9 @@ def _prepare(manifest: Manifest, store: ClipStore, progress: Progress | None) ->
     return _Material(tuple(names), enrolment, halves, cohort, embed(manifest.test, False, "test"))
 
 
-def _run(manifest: Manifest, material: _Material, method: str, seed: int, draw: int, far: float) -> Result:
+def _run(
+    manifest: Manifest, material: _Material, encoder: Encoder, method: str, seed: int, draw: int, far: float
+) -> Result:
     started = time.perf_counter()
     model: OpenSetModel = fit_open_set(
         method, material.enrolment, material.cohort, halves=material.halves, seed=seed, far=far
@@ -280,7 +285,11 @@ def _run(manifest: Manifest, material: _Material, method: str, seed: int, draw: 
     tuned = time.perf_counter()
     names = material.names
     embeddings = np.stack([clip.embedding for clip in material.test])
-    llrs = model.llrs(np.stack([clip.views for clip in material.test]))
+    if model.listens:  # one by one: the recordings of a whole manifest would fill the memory
+        speech = (trim_silence(_load(row, manifest.source)) for row in manifest.test)
+        llrs = np.concatenate([model.speech_llrs(encoder, [clip]) for clip in speech])
+    else:
+        llrs = model.llrs(np.stack([clip.views for clip in material.test]))
     scored = time.perf_counter()
     labels = np.array([names.index(row.speaker) if row.speaker in names else -1 for row in manifest.test])
     if not np.isfinite(llrs).all():

@@ -125,6 +125,7 @@ def limits(calibration: Calibration, names: Sequence[str]) -> list[str]:
             "none",
             "one short clip, and nothing to calibrate it from: the rates are a guess; record a second one",
         ),
+        ("shipped", "calibrated on mixtures of other people's voices, not on their own clips"),
     ):
         people = [name for name, kind in zip(names, calibration.basis, strict=True) if kind == basis]
         if people:

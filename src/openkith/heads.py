@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from openkith.errors import GalleryError, KithError
 from openkith.openset import HeldOutErrors, OpenSetModel, restore_scorer
-from openkith.scoring.base import Arrays, EmbeddingSet, FloatArray, guessed_conditions
+from openkith.scoring.base import Arrays, EmbeddingSet, FloatArray, Listener, Scorer, guessed_conditions
 from openkith.scoring.calibration import Calibration, HeldOutScores
 from openkith.scoring.holdout import ORIGINAL_SHARE
 
@@ -80,7 +80,7 @@ def unpack_model(
             name: HeldOutErrors(*(math.nan if rate is None else rate for rate in rates))
             for name, rates in config["errors"].items()
         }
-        _check(held_out, scorer.score(np.zeros((1, *config["shape"]), np.float32)))
+        _check(held_out, scorer.score(_some_probe(scorer, config["shape"])))
         asked, method, shape = config["asked"], config["method"], tuple(config["shape"])
     except (KithError, KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
         reason = " ".join(f"{type(error).__name__} {error}".split())
@@ -93,12 +93,17 @@ def unpack_model(
     return model if strangers is None else add_strangers(model, strangers, **settings)
 
 
+def _some_probe(scorer: Scorer, shape: Sequence[int]) -> Any:
+    """A silent probe; of a scorer that listens none."""
+    return [] if isinstance(scorer, Listener) else np.zeros((1, *shape), np.float32)
+
+
 def _check(held_out: HeldOutScores, probe: FloatArray) -> None:
-    """Refuse arrays that do not belong together; ``probe`` is the score of any one probe."""
+    """Refuse arrays that do not belong together; ``probe`` is the score (p, C) of any probes."""
     n_people = len(held_out.basis)
     known = (held_out.labels, held_out.clips, held_out.copies, held_out.known_weights)
     unknown = (held_out.unknown_clips, held_out.unknown_weights)
-    shapes = [probe.shape == (1, n_people), held_out.pseudo.shape == held_out.pseudo_weights.shape]
+    shapes = [probe.shape[1:] == (n_people,), held_out.pseudo.shape == held_out.pseudo_weights.shape]
     for scores, columns in ((held_out.known, known), (held_out.unknown, unknown)):
         shapes.append(scores.shape[1:] == (n_people,))
         shapes.extend(column.shape == scores.shape[:1] for column in columns)
@@ -115,7 +120,12 @@ def _check(held_out: HeldOutScores, probe: FloatArray) -> None:
 
 
 def add_strangers(model: OpenSetModel, strangers: EmbeddingSet, **settings: Any) -> OpenSetModel:
-    """The model, calibrated with the scores of more people whom it has not learned from."""
+    """The model, calibrated with the scores of more people whom it has not learned from.
+
+    One that listens stays as it is: of these people nothing but embeddings is left.
+    """
+    if model.listens:
+        return model
     held_out = model.held_out
     conditions = guessed_conditions(model.scorer, strangers.embeddings)
     first = int(held_out.unknown_clips.max()) + 1 if len(held_out.unknown_clips) else 0

@@ -6,7 +6,8 @@ clips, fit, score them, calibrate, and for the method "auto" drop the tuned head
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import ChainMap
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,9 +15,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from openkith.errors import ConfigError, NotEnoughDataError
+from openkith.audio import Audio
+from openkith.encoders import Encoder
+from openkith.encoders.views import embed_views
+from openkith.errors import ConfigError, InputError, NotEnoughDataError
 from openkith.metrics import eer
-from openkith.scoring.base import Arrays, EmbeddingSet, Scorer, check_embeddings, guessed_conditions
+from openkith.neural_scoring.talker_method import TalkerMethod
+from openkith.scoring.base import (
+    Arrays,
+    EmbeddingSet,
+    Listener,
+    Scorer,
+    check_embeddings,
+    guessed_conditions,
+)
 from openkith.scoring.calibration import Calibration, HeldOutScores, check_rates
 from openkith.scoring.cosine import Cosine
 from openkith.scoring.holdout import enough_voices, hold_out
@@ -26,7 +38,17 @@ from openkith.scoring.views import SENTENCES, WORDS, Part, ViewFusion
 from openkith.scoring.whitening import WhitenedCosine
 from openkith.tuning import SpeakerRPL, SpeakerRPLPlus, SpeakerRPLV2, TuneConfig
 
-__all__ = ["AUTO", "METHODS", "HeldOutErrors", "OpenSetModel", "fit_open_set", "restore_scorer"]
+__all__ = [
+    "AUTO",
+    "METHODS",
+    "SPEECH_METHODS",
+    "HeldOutErrors",
+    "OpenSetModel",
+    "check_encoder_of",
+    "check_method",
+    "fit_open_set",
+    "restore_scorer",
+]
 
 AUTO = "auto"
 BASELINE = "cosine"
@@ -79,13 +101,52 @@ METHODS: dict[str, Callable[[int, int, int | None], Scorer]] = {
     ),
 }
 
+#: Methods that hear the speech itself, which embeddings alone will not do for.
+SPEECH_METHODS: dict[str, Callable[[int, int, int | None], Scorer]] = {
+    "multi-talker": lambda n_people, seed, members: TalkerMethod(),  # noqa: ARG005
+}
+
+_ALL_METHODS = ChainMap(METHODS, SPEECH_METHODS)
+
 _SCORERS: dict[str, type[Scorer]] = {
     scorer.name: scorer
     for scorer in (
-        *(Cosine, AsNorm, SNorm, WhitenedCosine, PLDA),
+        *(TalkerMethod, Cosine, AsNorm, SNorm, WhitenedCosine, PLDA),
         *(SpeakerRPL, SpeakerRPLPlus, SpeakerRPLV2, ViewFusion),
     )
 }
+
+
+def check_method(method: str, *, speech: bool, also: Sequence[str] = ()) -> None:
+    """Refuse a method that there is not, before anything is done.
+
+    Args:
+        method: What was asked for.
+        speech: Whether there is speech; otherwise there are but embeddings.
+        also: More methods that there are here.
+
+    Raises:
+        ConfigError: It names the methods that there are.
+    """
+    if method in SPEECH_METHODS and not speech:
+        raise ConfigError(
+            f"{method} hears the speech itself, and these are embeddings; give audio, or use {AUTO!r}"
+        )
+    if method not in (*also, AUTO, *METHODS, *SPEECH_METHODS):
+        names = [*also, AUTO, *METHODS, *(SPEECH_METHODS if speech else ())]
+        raise ConfigError(f"no method is named {method!r}; there are: {', '.join(names)}")
+
+
+def check_encoder_of(method: str, encoder: Encoder) -> None:
+    """Refuse an encoder whose speech a method cannot hear.
+
+    Raises:
+        ConfigError: It names the encoder that the method takes.
+    """
+    if method in SPEECH_METHODS:
+        scorer = SPEECH_METHODS[method](0, 0, None)
+        assert isinstance(scorer, Listener)
+        scorer.listen(encoder, [])
 
 
 def restore_scorer(name: str, config: dict[str, Any], arrays: Arrays) -> Scorer:
@@ -160,16 +221,43 @@ class OpenSetModel:
         """Calibrated natural-log likelihood ratios, (p, V, d) or (p, d) to (p, C).
 
         Raises:
-            InputError: Embeddings of another shape, or not finite.
+            InputError: Embeddings of another shape, or not finite; or the method scores speech.
         """
+        if self.listens:
+            raise InputError(f"{self.method} scores speech, and these are embeddings; use speech_llrs")
         check_embeddings(embeddings, "probes", self.shape)
         return self.calibration.llr(
             self.scorer.score(embeddings), guessed_conditions(self.scorer, embeddings)
         )
 
+    @property
+    def listens(self) -> bool:
+        """Whether it scores speech, by `speech_llrs` alone."""
+        return isinstance(self.scorer, Listener)
+
+    def speech_llrs(self, encoder: Encoder, speech: Sequence[Audio]) -> npt.NDArray[np.float64]:
+        """As `llrs`, of p clips without their silences: (p, C)."""
+        if isinstance(self.scorer, Listener):
+            heard: Any = self.scorer.listen(encoder, speech)
+            return self.calibration.llr(self.scorer.score(heard))
+        return self.llrs(embed_views(encoder, speech))
+
     def posteriors(self, embeddings: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """P(each person) and, last, P(unknown): (p, V, d) or (p, d) to (p, C + 1)."""
         return self.calibration.posteriors(self.llrs(embeddings))
+
+
+def _held_out(
+    make: Callable[[], Scorer],
+    enrolment: EmbeddingSet,
+    cohort: EmbeddingSet | None,
+    halves: EmbeddingSet | None,
+) -> HeldOutScores:
+    scorer = make()
+    if isinstance(scorer, Listener):
+        scorer.fit(enrolment, cohort)
+        return scorer.held_out()
+    return hold_out(make, enrolment, cohort, halves)
 
 
 def _doubt(rate: float, held_out: HeldOutScores) -> float:
@@ -198,8 +286,9 @@ def fit_open_set(
     """Fit, hold out and calibrate.
 
     Args:
-        method: A key of `METHODS`, or "auto": the fused head, unless it is clearly worse than cosine or AS-norm on
-            held-out clips, then cosine with AS-norm (without a cohort of three voices or more: cosine).
+        method: A key of `METHODS` or of `SPEECH_METHODS`, or "auto": the fused head, unless it is clearly worse than
+            cosine or AS-norm on held-out clips, then cosine with AS-norm (without a cohort of three voices or more:
+            cosine).
         enrolment: Clips and copies of the enrolled people, labels 0 to C-1.
         cohort: Clips and copies of other people.
         halves: Disjoint parts of clips, with the labels and clips of ``enrolment``; rows 2i and 2i + 1 are the two
@@ -214,8 +303,7 @@ def fit_open_set(
         InputError: Embeddings of different lengths, or not finite.
         NotEnoughDataError: No enrolled people, no cohort for a method that needs one, or nobody to compare with.
     """
-    if method != AUTO and method not in METHODS:
-        raise ConfigError(f"no method is named {method!r}; there are: {', '.join([AUTO, *METHODS])}")
+    check_method(method, speech=True)
     check_rates(far, verify_far, unknown_prior)
     if members is not None and members < 1:
         raise ConfigError(f"members is {members}; give 1 or more, or leave it out")
@@ -236,7 +324,9 @@ def fit_open_set(
     for i, name in enumerate(candidates):
         if progress:
             progress(f"held-out clips with {name}", i, len(candidates) + 1)
-        tried[name] = hold_out(partial(METHODS[name], n_people, seed, members), enrolment, cohort, halves)
+        tried[name] = _held_out(
+            partial(_ALL_METHODS[name], n_people, seed, members), enrolment, cohort, halves
+        )
     errors = {name: HeldOutErrors.of(scores) for name, scores in tried.items()}
     chosen = candidates[0]
     if len(candidates) > 1:
@@ -244,7 +334,7 @@ def fit_open_set(
         chosen = FALLBACK if errors[TUNED].mean > better + _doubt(better, tried[TUNED]) else TUNED
     if progress:
         progress(f"all clips with {chosen}", len(candidates), len(candidates) + 1)
-    scorer = METHODS[chosen](n_people, seed, members).fit(enrolment, cohort)
+    scorer = _ALL_METHODS[chosen](n_people, seed, members).fit(enrolment, cohort)
     calibration = Calibration.fit(tried[chosen], far=far, verify_far=verify_far, unknown_prior=unknown_prior)
     if progress:
         progress("done", len(candidates) + 1, len(candidates) + 1)

@@ -17,18 +17,26 @@ from openkith.audio.vad import trim_silence
 from openkith.decision import Decision, decide, decide_claim
 from openkith.encoders import Encoder, load_encoder
 from openkith.encoders.copies import EmbeddedClip, embed_with_copies
-from openkith.encoders.views import embed_views
 from openkith.enrolment import EnrolmentReport, advise, cohesion, embedding_set
 from openkith.errors import ConfigError, DuplicateClipError, GalleryError, require
 from openkith.findings import CalibrationReport, TuneReport, find_problems, limits, why
 from openkith.gallery import Gallery, NewClip, Receipt
 from openkith.heads import pack_model, unpack_model
-from openkith.openset import AUTO, METHODS, Progress, fit_open_set
+from openkith.openset import AUTO, Progress, check_encoder_of, check_method, fit_open_set
 from openkith.roster import CALIBRATION, Roster, check_encoder, joined, take_snapshot, version_of
 from openkith.scoring.base import EmbeddingSet
 from openkith.scoring.calibration import DEFAULT_FAR, DEFAULT_UNKNOWN_PRIOR, check_rates
 from openkith.speaking_styles import add_styles
 from openkith.strangers import cut_long, stranger_recordings
+from openkith.talkers import (
+    Voices,
+    can_hear_several,
+    check_voices,
+    decide_talkers,
+    sounds_like_several,
+    speech_tokens,
+    talker_roster,
+)
 
 __all__ = ["CalibrationReport", "Recognizer", "Source", "TuneReport"]
 
@@ -62,6 +70,7 @@ class Recognizer:
         self._encoder = encoder
         self._threads = threads
         self._roster: Roster | None = None
+        self._talkers: Roster | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -139,8 +148,8 @@ class Recognizer:
         """Learn a head for the people enrolled, and calibrate it.
 
         Args:
-            method: "auto" keeps the tuned head only if it beats cosine and AS-norm on held-out clips; or a key of
-                `openkith.openset.METHODS`.
+            method: "auto" keeps the tuned head unless held-out clips speak clearly against it; or a key of
+                `openkith.openset.METHODS` or `SPEECH_METHODS`.
             unknown: A folder of other people's recordings, learned from beside the cohort that ships and the
                 background given to `calibrate`.
             synthetic: How many synthetic voices to learn from too (extra ``synthesis``).
@@ -158,12 +167,12 @@ class Recognizer:
             AudioError: Styles of a clip of which no audio is left.
             GalleryError: Somebody was enrolled or forgotten meanwhile.
         """
-        if method not in (AUTO, *METHODS):  # all is checked before anything is embedded
-            raise ConfigError(f"no method is named {method!r}; there are: {', '.join([AUTO, *METHODS])}")
+        check_method(method, speech=True)  # all is checked before anything is embedded
         if members is not None and members < 1:
             raise ConfigError(
                 f"members is {members}; give 1 or more, or leave it out for the method's own number"
             )
+        check_encoder_of(method, self.encoder)
         if styles:
             require("parselmouth", "synthesis", "tuning with speaking styles")
         snapshot = take_snapshot(self.gallery, all_clips=True)
@@ -258,17 +267,35 @@ class Recognizer:
             findings=find_problems(roster.model.held_out, calibration, names, roster.clip_ids),
         )
 
-    def identify(self, clip: Source) -> Decision:
+    def identify(self, clip: Source, *, voices: Voices = "auto") -> Decision:
         """Who speaks in a recording: one of the people enrolled, or nobody known.
+
+        Where it holds more than one voice, the decision lists everybody enrolled who is among them, with probability
+        and times (`Decision.heard`).
+
+        Args:
+            clip: The recording.
+            voices: "one" or "several", where that is known; else "auto" listens for a second voice (with the default
+                encoder, in 2.2 s of speech or more).
 
         Raises:
             AudioError: The recording is not usable.
             NotEnoughDataError: Nobody is enrolled.
+            ConfigError: No such ``voices``; or several, and another encoder than the default one.
         """
+        check_voices(voices)
         audio = _load(clip)
         roster = self._current_roster()
-        llrs, seconds = self._llrs(roster, audio)
-        return decide(llrs, roster.names, roster.model.calibration, seconds, roster.model.method, roster.note)
+        speech = trim_silence(audio)
+        if voices == "several" or (voices == "auto" and can_hear_several(self.encoder)):
+            tokens = speech_tokens(self.encoder, speech)
+            if self._talkers is None or self._talkers.version != roster.version:
+                self._talkers = talker_roster(self.gallery)
+            if voices == "several" or sounds_like_several(self._talkers, tokens):
+                return decide_talkers(self._talkers, self.encoder, tokens, audio, speech.seconds)
+        llrs = roster.model.speech_llrs(self.encoder, [speech])[0]
+        model = roster.model
+        return decide(llrs, roster.names, model.calibration, speech.seconds, model.method, roster.note)
 
     def verify(self, name: str, clip: Source) -> Decision:
         """Whether a recording is of the person it is said to be; `Decision.accepted` is the answer.
@@ -282,15 +309,16 @@ class Recognizer:
         roster = self._current_roster()
         if name not in roster.names:
             raise GalleryError(f"{name!r} was renamed or forgotten just now; see: kith list")
-        llrs, seconds = self._llrs(roster, audio)
+        speech = trim_silence(audio)
         claimed, model = roster.names.index(name), roster.model
+        llrs = model.speech_llrs(self.encoder, [speech])[0]
         return decide_claim(
-            llrs, claimed, roster.names, model.calibration, seconds, model.method, roster.note
+            llrs, claimed, roster.names, model.calibration, speech.seconds, model.method, roster.note
         )
 
     def forget(self, name: str) -> Receipt:
         """Erase a person, and every head that learned from them."""
-        self._roster = None  # it holds their prototype
+        self._roster = self._talkers = None  # they hold the person's embeddings
         return self.gallery.forget(name)
 
     def reembed(self, progress: Callable[[int, int], None] | None = None) -> int:
@@ -323,11 +351,6 @@ class Recognizer:
             snapshot = take_snapshot(self.gallery)
             self._roster = Roster.of(snapshot, self.encoder.fingerprint)
         return self._roster
-
-    def _llrs(self, roster: Roster, audio: Audio) -> tuple[npt.NDArray[np.float64], float]:
-        """Calibrated ratios (C,) and seconds of speech of one recording."""
-        speech = trim_silence(audio)
-        return roster.model.llrs(embed_views(self.encoder, [speech]))[0], speech.seconds
 
     def _strangers(self, folder: Path, progress: Progress | None) -> tuple[list[int], list[NewClip]]:
         """Number of the speaker of each clip in a folder of other people's recordings, and the clips."""

@@ -16,9 +16,9 @@ from openkith.audio import Audio, load, trim_silence
 from openkith.errors import ConfigError, InputError, NotEnoughDataError
 from openkith.metrics import eer
 from openkith.neural_scoring import multi_talker as module
-from openkith.neural_scoring.multi_talker import ARTEFACT, MultiTalker, shipped_multi_talker
-from openkith.neural_scoring.talker_model import TalkerModel
-from openkith.neural_scoring.tokens import Tokens
+from openkith.neural_scoring import talker_model
+from openkith.neural_scoring.multi_talker import MultiTalker, shipped_multi_talker
+from openkith.neural_scoring.talker_model import ARTEFACT, TalkerModel, Tokens
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from token_people import DIM, LOOKS, PREFIXES, some_model, some_tokens, unit
@@ -75,8 +75,8 @@ def test_long_clips_are_scored_in_pieces(small: MultiTalker) -> None:
     pieces = [(0, 9), (5, 14), (10, 19), (14, 23)]
     expected = np.max([small.score(people, tokens.between(*piece)) for piece in pieces], axis=0)
     assert small.score(people, tokens) == pytest.approx(expected)
-    assert module._pieces(10) == [(0, 9), (1, 10)]
-    assert module._pieces(14) == [(0, 9), (5, 14)]
+    assert talker_model._pieces(10) == [(0, 9), (1, 10)]
+    assert talker_model._pieces(14) == [(0, 9), (5, 14)]
 
 
 def test_probabilities_lie_on_the_line(small: MultiTalker) -> None:
@@ -92,15 +92,27 @@ def test_probabilities_lie_on_the_line(small: MultiTalker) -> None:
 def test_times_of_the_windows_that_match() -> None:
     times = np.stack([0.3 * np.arange(9), 0.3 * np.arange(9) + 1.6], axis=1)
     log_odds = np.array([9.0, 7, 4, 0, -4, -7, -9, -9, -9])
-    [(start, end)] = module._matching_times(log_odds, times)
+    [[(start, end)]] = module._matching_times(log_odds[:, None], times)
     assert start == 0.0
     assert end == pytest.approx(1.7, abs=0.21)
     # likely as a whole, though no window is: its likeliest moment
-    [(start, end)] = module._matching_times(np.full(9, -1.0) + 0.5 * (np.arange(9) == 4), times)
+    log_odds = np.full(9, -1.0) + 0.5 * (np.arange(9) == 4)
+    [[(start, end)]] = module._matching_times(log_odds[:, None], times)
     assert 1.8 <= start < end <= 2.2
-    both = module._matching_times(np.array([5.0, 2, -9, -9, -9, -9, -9, 2, 5]), times)
+    [both] = module._matching_times(np.array([5.0, 2, -9, -9, -9, -9, -9, 2, 5])[:, None], times)
     assert [round(a) for a, _ in both] == [0, 3]
     assert both[1][1] == pytest.approx(4.0)
+
+
+def test_a_moment_belongs_to_whom_it_speaks_far_more_for() -> None:
+    times = np.stack([0.3 * np.arange(9), 0.3 * np.arange(9) + 1.6], axis=1)
+    turns = np.array([9.0, 9, 9, 9, 5, 1, 1, 1, 1])
+    first, second = module._matching_times(np.stack([turns, turns[::-1]], axis=1), times)
+    assert first == [(0.0, pytest.approx(2.1, abs=0.21))]
+    assert second == [(pytest.approx(1.9, abs=0.21), 4.0)]
+    at_once = module._matching_times(np.stack([turns, turns - 1.0], axis=1), times)
+    assert [spans[0][0] for spans in at_once] == [0.0, 0.0]
+    assert [spans[-1][1] for spans in at_once] == [4.0, pytest.approx(2.6, abs=0.5)]
 
 
 def test_times_are_those_of_the_clip_with_its_silences(monkeypatch: pytest.MonkeyPatch) -> None:

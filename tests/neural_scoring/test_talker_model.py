@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from openkith.errors import InputError
-from openkith.neural_scoring.talker_model import NEAREST, TalkerModel
-from openkith.neural_scoring.tokens import Tokens
+from openkith.neural_scoring.talker_model import _ARRAYS, NEAREST, TalkerModel, Tokens
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from token_people import DIM, some_model, some_tokens, unit
@@ -96,12 +96,13 @@ def test_a_file_gives_back_the_model(model: TalkerModel, tmp_path: Path) -> None
     model.save(tmp_path / "model.safetensors")
     again = TalkerModel.load(tmp_path / "model.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
-    for name, value in vars(model).items():
-        if isinstance(value, np.ndarray):
-            assert getattr(again, name).dtype == np.float32
-            assert np.array_equal(getattr(again, name), value), name
-        else:
-            assert getattr(again, name) == value
+    for name in _ARRAYS:
+        found = attrgetter(name)(again)
+        assert found.dtype == np.float32
+        assert np.array_equal(found, attrgetter(name)(model)), name
+    for name in ("line", "window_line", "fingerprint", "source", "digest"):
+        assert getattr(again, name) == getattr(model, name)
+    assert replace(model, weights=2 * model.weights).digest != model.digest
     tokens = some_tokens(np.random.default_rng(4))
     assert np.array_equal(
         again.scores(again.people(model.centroids[:3]), tokens),

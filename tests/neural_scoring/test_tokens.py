@@ -17,7 +17,8 @@ from openkith.audio.degrade import add_noise, noise
 from openkith.audio.features import power_mel
 from openkith.errors import ConfigError
 from openkith.neural_scoring import tokens as module
-from openkith.neural_scoring.tokens import LOOKS, PREFIX_FRAMES, Tokens, clip_tokens, tokens_of_clips
+from openkith.neural_scoring.talker_model import LOOKS, Tokens
+from openkith.neural_scoring.tokens import PREFIX_FRAMES, clip_tokens, tokens_of_clips
 
 if TYPE_CHECKING:
     from openkith.encoders.ge2e import GE2E

@@ -53,8 +53,9 @@ def tune(
         typer.Option(
             "--method",
             metavar="NAME",
-            help="cosine, as-norm, s-norm, whitened, plda, speaker-rpl, speaker-rpl+, speaker-rpl-v2, fusion, or auto "
-            "(the default): the fusion, unless held-out clips speak clearly against it.",
+            help="cosine, as-norm, s-norm, whitened, plda, speaker-rpl, speaker-rpl+, speaker-rpl-v2, fusion, "
+            "multi-talker (where others talk at the same time), or auto (the default): the fusion, unless held-out "
+            "clips speak clearly against it.",
             show_default=False,
         ),
     ] = None,
@@ -178,6 +179,15 @@ def calibrate(
 
 def identify(
     clips: Annotated[list[Path], typer.Argument(metavar="CLIP...", show_default=False)],
+    voices: Annotated[
+        str | None,
+        typer.Option(
+            "--voices",
+            metavar="HOW_MANY",
+            help="one or several voices in each clip, where that is known; auto (the default) listens for a second.",
+            show_default=False,
+        ),
+    ] = None,
     gallery: GalleryOption = None,
     encoder: EncoderOption = None,
     threads: ThreadsOption = None,
@@ -194,7 +204,7 @@ def identify(
     ):
         for i, clip in enumerate(clips):
             try:
-                decision = recognizer.identify(clip)
+                decision = recognizer.identify(clip, **given(voices=voices))
             except KithError as error:
                 if len(clips) == 1 or not _is_of_one_clip(error):
                     raise
@@ -242,7 +252,8 @@ def _print_decisions(answers: list[tuple[Path, Decision | None]]) -> None:
 
 def answer(decision: Decision) -> Text:
     """What was decided, in its colour."""
-    text = f"unsure ({decision.name}?)" if decision.status == "unsure" else decision.name or decision.status
+    name = ", ".join(person.name for person in decision.heard) or decision.name
+    text = f"unsure ({name}?)" if decision.status == "unsure" else name or decision.status
     return Text(printable(text), STYLES[decision.status])
 
 

@@ -255,6 +255,23 @@ class GE2E:
         times = np.arange(n, dtype=np.float64) * HOP_SECONDS
         return states.reshape(-1, HIDDEN)[:n], times
 
+    def embed_states(self, mels: FloatArray, frames: Sequence[int]) -> FloatArray:
+        """Embeddings of the hidden states on the way through windows: what a window that ended there would give.
+
+        Args:
+            mels: Mel powers (w, 160, 40), at their level.
+            frames: The p frames of a window whose states are embedded.
+
+        Returns:
+            Shape (w, p, 256), L2-normalised float32; the last frame's is the embedding of the window.
+        """
+        linear = self._network.linear
+        weight, bias = (x.detach().float().cpu().numpy() for x in (linear.weight, linear.bias))
+        states = self._run(mels, states=True)[:, list(frames)]
+        embedded = np.maximum(states @ weight.T + bias, 0.0)
+        embedded /= np.maximum(np.linalg.norm(embedded, axis=-1, keepdims=True), 1e-9)
+        return np.asarray(embedded, np.float32)
+
     def gain(self, power: float) -> float:
         """What the samples of a clip are multiplied by, of its mean square."""
         gain = 10.0 ** (self.level_dbfs / 20.0) / max(power**0.5, 1e-9)

@@ -21,7 +21,8 @@ from openkith.audio.degrade import NOISE_KINDS, NoiseKind, Samples, babble, nois
 from openkith.data.simulation import SCENARIOS, mixing
 from openkith.encoders.base import Encoder, FloatArray
 from openkith.errors import AudioError, ConfigError, NotEnoughDataError
-from openkith.neural_scoring.tokens import Tokens, tokens_of_clips
+from openkith.neural_scoring.talker_model import Tokens
+from openkith.neural_scoring.tokens import tokens_of_clips
 
 __all__ = [
     "LEAST_SECONDS",
@@ -151,6 +152,14 @@ class Mixtures:
         """The tokens of one clip."""
         states = self.states[row].astype(np.float32)
         return Tokens(states[:, :, -1], states, self.times)
+
+    def windows(self) -> FloatArray:
+        """(n, V, w, d) of all clips."""
+        return self.states[:, :, :, -1].astype(np.float32)
+
+    def several(self) -> NDArray[np.bool_]:
+        """(n,) whether two people talk."""
+        return self.other >= 0
 
     def centroids(self) -> FloatArray:
         """The mean enrolment of each voice."""

@@ -19,8 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from importlib import resources
 from typing import Any, Self
 
 import numpy as np
@@ -31,18 +29,20 @@ from openkith.audio.vad import speech_segments, trim_silence
 from openkith.encoders.base import Encoder, FloatArray
 from openkith.errors import ConfigError, InputError, NotEnoughDataError
 from openkith.neural_scoring.cohort_mixtures import LEAST_SECONDS, SPEEDS, Mixtures, make_mixtures
-from openkith.neural_scoring.talker_model import Line, TalkerModel
-from openkith.neural_scoring.tokens import Tokens, clip_tokens
+from openkith.neural_scoring.several_voices import SeveralVoices
+from openkith.neural_scoring.talker_model import CohortTrials, Line, TalkerModel, Tokens, shipped_model
+from openkith.neural_scoring.tokens import clip_tokens
 from openkith.scoring.calibration import fit_line
+from openkith.scoring.norm import to_half
 
-__all__ = ["ARTEFACT", "Heard", "MultiTalker", "shipped_multi_talker"]
+__all__ = ["Heard", "MultiTalker", "shipped_multi_talker"]
 
 LEAST_PEOPLE = 12
 PARTS = 3  # of the people; the lines are learned from the last, with a model of the others
 PER_SCENARIO = 500  # mixtures of each part
+TRIAL_CLIPS, TRIAL_VOICES = 120, 200  # of each scenario, and of each clip, whose scores are kept
 ALL_THE_TIME = ("clean", "noisy", "mix")  # the scenarios in which the person talks from beginning to end
-PIECE_WINDOWS, PIECE_STEP = 9, 5  # a longer clip is scored in pieces of 4 s, 1.5 s apart
-ARTEFACT = "multi-talker-ge2e.safetensors"
+RIVAL_NATS = 2.0  # by which another person may be likelier at a moment, where both talk
 _TIME_STEP = 0.1  # seconds
 
 Progress = Callable[[str, int, int], None]
@@ -110,7 +110,7 @@ class MultiTalker:
         Raises:
             InputError: The enrolments are of another shape, or not finite.
         """
-        return self._score(self.model.people(enrolments), tokens)
+        return self.model.best_scores(self.model.people(enrolments), tokens)
 
     def log_odds(self, scores: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Scores to log odds at equal priors, as learned on mixtures of the cohort's people."""
@@ -145,31 +145,28 @@ class MultiTalker:
         Raises:
             InputError, ConfigError: As of `score` and `probabilities`.
         """
-        people = self.model.people(enrolments)
         tokens = self.tokens(trim_silence(clip))
-        probabilities = self.probabilities(self._score(people, tokens), prior)
+        probabilities = self.probabilities(self.score(enrolments, tokens), prior)
         likeliest = [i for i in np.argsort(-probabilities, kind="stable") if probabilities[i] >= threshold]
-        if not likeliest:
-            return []
-        windows = [
-            self.model.scores(people[:, likeliest], tokens.between(i, i + 1)) for i in range(len(tokens))
-        ]
-        log_odds = _on_line(self.model.window_line, np.stack(windows))  # (w, n)
         return [
-            Heard(
-                int(index),
-                float(probabilities[index]),
-                _in_clip(_matching_times(log_odds[:, column], tokens.times), clip),
-            )
-            for column, index in enumerate(likeliest)
+            Heard(int(index), float(probabilities[index]), when)
+            for index, when in zip(likeliest, self.times(enrolments[likeliest], tokens, clip), strict=True)
         ]
 
-    def _score(self, people: FloatArray, tokens: Tokens) -> npt.NDArray[np.float64]:
-        """Of people as the model compares them, (V, n, d)."""
-        if len(tokens) <= PIECE_WINDOWS:
-            return self.model.scores(people, tokens)
-        pieces = [tokens.between(first, last) for first, last in _pieces(len(tokens))]
-        return np.asarray(np.max([self.model.scores(people, piece) for piece in pieces], axis=0), np.float64)
+    def times(
+        self, enrolments: npt.NDArray[Any], tokens: Tokens, clip: Audio
+    ) -> list[tuple[tuple[float, float], ...]]:
+        """When each of some people (n, d), who do talk in a clip, is likeliest to: (start, end) in seconds, in order.
+
+        Args:
+            enrolments: (n, d).
+            tokens: Of the clip without its silences.
+            clip: As it was recorded.
+        """
+        if not len(enrolments):
+            return []
+        log_odds = self.model.window_log_odds(enrolments, tokens)
+        return [_in_clip(of_person, clip) for of_person in _matching_times(log_odds, tokens.times)]
 
     @classmethod
     def fit(
@@ -229,19 +226,35 @@ class MultiTalker:
             parts.append(make_mixtures(encoder, speech[part::PARTS], per_scenario, rng))
         tell(PARTS, "two thirds of the people")
         scorer, held_out = learn(parts[:-1]), parts[-1]
-        line = _line(*scorer._trials(held_out))
+        enrolled, labels = scorer.model.people(held_out.enrolments), held_out.labels()
+        scores = np.stack(
+            [scorer.model.scores(enrolled, held_out.tokens(row)) for row in range(len(held_out))]
+        )
+        trials = scores[labels == 1], scores[labels == 0]
         window_line = _line(*scorer._window_trials(held_out))
+        margins = scorer._learn_several(parts[:-1]).margins(
+            scorer.model.whitened(held_out.windows()[~held_out.several()])
+        )
         tell(PARTS + 1, "all people")
-        whole = learn(parts).model
+        whole = learn(parts)
+        several = whole._learn_several(parts).stricter(margins)
         tell(PARTS + 2, "done")
-        return cls(encoder, replace(whole, line=line, window_line=window_line))
+        return cls(
+            encoder,
+            replace(
+                whole.model,
+                line=_line(*trials),
+                window_line=window_line,
+                several=SeveralVoices(*map(to_half, (several.mean, several.spreads, several.offsets))),
+                trials=CohortTrials(
+                    to_half(trials[0]), to_half(_nontargets(scores, labels, held_out.scenarios, seed))
+                ),
+            ),
+        )
 
-    def _trials(self, mixtures: Mixtures) -> Trials:
-        """Of all mixtures."""
-        people = self.model.people(mixtures.enrolments)
-        scores = np.stack([self.model.scores(people, mixtures.tokens(row)) for row in range(len(mixtures))])
-        labels = mixtures.labels()
-        return scores[labels == 1], scores[labels == 0]
+    def _learn_several(self, parts: Sequence[Mixtures]) -> SeveralVoices:
+        windows = np.concatenate([self.model.whitened(part.windows()) for part in parts])
+        return SeveralVoices.learn(windows, np.concatenate([part.several() for part in parts]))
 
     def _window_trials(self, mixtures: Mixtures) -> Trials:
         """Of the first window of each clip in which the person talks all the time."""
@@ -258,32 +271,50 @@ def _on_line(line: Line, scores: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return np.asarray(line[0] * np.asarray(scores, np.float64) + line[1])
 
 
+def _nontargets(
+    scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int8], scenarios: npt.NDArray[np.str_], seed: int
+) -> npt.NDArray[np.float64]:
+    """Scores (u, m) of people who do not talk, the same number drawn from each of some clips of every scenario."""
+    rng = np.random.default_rng([seed, PARTS])
+    rows = [
+        row
+        for scenario in np.unique(scenarios)
+        for row in np.flatnonzero(scenarios == scenario)[:TRIAL_CLIPS].tolist()
+    ]
+    voices = min(TRIAL_VOICES, int((labels[rows] == 0).sum(axis=1).min()))
+    chosen = [rng.choice(np.flatnonzero(labels[row] == 0), voices, replace=False) for row in rows]
+    return np.stack([scores[row, columns] for row, columns in zip(rows, chosen, strict=True)])
+
+
 def _line(targets: npt.NDArray[np.float64], nontargets: npt.NDArray[np.float64]) -> Line:
     """From scores to log odds at equal priors, both kinds of trial alike in weight."""
     return fit_line(targets, np.ones(len(targets)), nontargets, np.ones(len(nontargets)))
 
 
-def _pieces(n_windows: int) -> list[tuple[int, int]]:
-    """First and last (excluded) window of each piece of 4 s; the last piece ends with the clip."""
-    last = n_windows - PIECE_WINDOWS
-    starts = [*range(0, last, PIECE_STEP), last]
-    return [(start, start + PIECE_WINDOWS) for start in starts]
-
-
 def _matching_times(
     log_odds: npt.NDArray[np.float64], times: npt.NDArray[np.float64]
-) -> list[tuple[float, float]]:
-    """Where the windows about a moment, the nearer the more, speak for the person: (start, end) in seconds.
+) -> list[list[tuple[float, float]]]:
+    """Where the windows about a moment, the nearer the more, speak for each of n people: (start, end) in seconds.
 
-    At least the middle of the likeliest window.
+    Not where they speak far more for another of the people; and at least the middle of the likeliest window.
+
+    Args:
+        log_odds: (w, n) of windows.
+        times: (w, 2) of windows.
     """
     moments = np.arange(0.0, times[-1, 1], _TIME_STEP) + _TIME_STEP / 2
     middles, halves = times.mean(axis=1), np.diff(times, axis=1)[:, 0] / 2
     near = np.maximum(1.0 - np.abs(moments[:, None] - middles) / np.maximum(halves, _TIME_STEP), 0.0)
-    matching = near @ log_odds > 0.0
-    matching[min(int(middles[np.argmax(log_odds)] / _TIME_STEP), len(moments) - 1)] = True
-    edges = np.flatnonzero(np.diff(matching.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
-    return [(float(a * _TIME_STEP), float(min(b * _TIME_STEP, times[-1, 1]))) for a, b in edges]
+    near /= np.maximum(near.sum(axis=1, keepdims=True), _TIME_STEP)
+    at_moment = near @ log_odds  # (moments, n)
+    matching = (at_moment > 0.0) & (at_moment > at_moment.max(axis=1, keepdims=True) - RIVAL_NATS)
+    likeliest = np.minimum(middles[log_odds.argmax(axis=0)] / _TIME_STEP, len(moments) - 1).astype(np.int64)
+    matching[likeliest, np.arange(len(likeliest))] = True
+    found = []
+    for of_person in matching.T:
+        edges = np.flatnonzero(np.diff(of_person.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
+        found.append([(float(a * _TIME_STEP), float(min(b * _TIME_STEP, times[-1, 1]))) for a, b in edges])
+    return found
 
 
 def _in_clip(times: Sequence[tuple[float, float]], clip: Audio) -> tuple[tuple[float, float], ...]:
@@ -314,18 +345,8 @@ def shipped_multi_talker(encoder: Encoder) -> MultiTalker:
     Raises:
         ConfigError: None ships for this encoder.
     """
-    model = _shipped()
-    if model is None or model.fingerprint != encoder.fingerprint:
+    if shipped_model().fingerprint != encoder.fingerprint:
         raise ConfigError(
             f"no multi-talker model ships for the encoder {encoder.name!r} as it is set; use load_encoder('ge2e')"
         )
-    return MultiTalker(encoder, model)
-
-
-@lru_cache(maxsize=1)
-def _shipped() -> TalkerModel | None:
-    item = resources.files("openkith.neural_scoring").joinpath(ARTEFACT)
-    if not item.is_file():
-        return None
-    with resources.as_file(item) as path:
-        return TalkerModel.load(path)
+    return MultiTalker(encoder, shipped_model())

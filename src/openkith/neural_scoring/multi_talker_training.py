@@ -22,8 +22,8 @@ from torch.nn import functional
 
 from openkith.encoders.base import torch_threads
 from openkith.neural_scoring.cohort_mixtures import Mixtures
-from openkith.neural_scoring.talker_model import NEAREST, TalkerModel
-from openkith.neural_scoring.tokens import LOOKS
+from openkith.neural_scoring.several_voices import LENGTHS, SPREADS, SeveralVoices
+from openkith.neural_scoring.talker_model import LOOKS, NEAREST, CohortTrials, TalkerModel
 from openkith.scoring.base import FloatArray, normalise
 from openkith.scoring.norm import to_half
 
@@ -40,7 +40,10 @@ START_LINE = (10.0, -0.7)
 
 
 def closed_form(parts: Sequence[Mixtures], fingerprint: str, source: str) -> TalkerModel:
-    """The model that needs no training, of mixtures of different people; its lines are left at "score as it is"."""
+    """The model that needs no training, of mixtures of different people.
+
+    Its lines are left at "score as it is", every clip is taken for one of one voice, and there are no trials.
+    """
     centroids = [part.centroids() for part in parts]
     whiteners, centres = [], []
     for look in range(len(LOOKS)):
@@ -67,6 +70,12 @@ def closed_form(parts: Sequence[Mixtures], fingerprint: str, source: str) -> Tal
         temperatures=to_half(np.array(TEMPERATURES, np.float32)),
         line=(1.0, 0.0),
         window_line=(1.0, 0.0),
+        several=SeveralVoices(
+            np.zeros((len(LOOKS), maps.shape[-1]), np.float32),
+            np.zeros((len(LENGTHS), len(LOOKS), SPREADS), np.float32),
+            np.full(len(LENGTHS), -1.0, np.float32),
+        ),
+        trials=CohortTrials(np.zeros(0, np.float32), np.zeros((0, 0), np.float32)),
         fingerprint=fingerprint,
         source=source,
     )

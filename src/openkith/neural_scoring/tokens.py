@@ -5,14 +5,13 @@ are taken from the same pass of the network: the embeddings of windows of 1.6 s,
 beginnings (prefixes), which are the hidden states on the way to a window's last one, put through the same last layer.
 A prefix ends earlier than its window, so where one person takes over from another some prefix ends before that.
 
-The clip is looked at in two ways (`LOOKS`), as it is and without its steady noise: two and a half times the tenth
-percentile of each mel band over the whole clip is taken off.
+The clip is looked at in two ways (`openkith.neural_scoring.talker_model.LOOKS`), as it is and without its steady
+noise: two and a half times the tenth percentile of each mel band over the whole clip is taken off.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +28,10 @@ from openkith.encoders.ge2e import (
     WINDOW_FRAMES,
 )
 from openkith.errors import ConfigError
+from openkith.neural_scoring.talker_model import Tokens
 
-__all__ = ["LOOKS", "PREFIX_FRAMES", "STEP_SECONDS", "Tokens", "clip_tokens", "tokens_of_clips"]
+__all__ = ["PREFIX_FRAMES", "STEP_SECONDS", "clip_tokens", "tokens_of_clips"]
 
-LOOKS = ("as it is", "without steady noise")
 STEP_FRAMES = 30
 STEP_SECONDS = STEP_FRAMES * HOP_SECONDS
 PREFIX_FRAMES = tuple(range(87, WINDOW_FRAMES, 8))  # the last frame of each: 0.88 s of context and more
@@ -41,29 +40,6 @@ FLOOR_FACTOR = 2.5
 FLOOR_KEPT = 0.03  # of each power, at the least
 _HOP = round(HOP_SECONDS * SAMPLE_RATE)
 _TINY = 1e-9
-
-
-@dataclass(frozen=True, eq=False)
-class Tokens:
-    """The tokens of one clip.
-
-    Attributes:
-        windows: (V, w, d) L2-normalised embeddings of windows of 1.6 s in each of the V `LOOKS`, in order of time.
-        prefixes: (V, w, p, d) L2-normalised embeddings of each window's first 0.88, 0.96 ... 1.6 s; p is 10, or for a
-            clip under 1.6 s as many as lie within it, at least 1.
-        times: (w, 2) start and end of each window in seconds.
-    """
-
-    windows: FloatArray
-    prefixes: FloatArray
-    times: npt.NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.times)
-
-    def between(self, first: int, last: int) -> Tokens:
-        """The windows ``first`` to ``last`` (excluded), with their prefixes, at their times in the whole clip."""
-        return Tokens(self.windows[:, first:last], self.prefixes[:, first:last], self.times[first:last])
 
 
 def clip_tokens(encoder: Encoder, clip: Audio) -> Tokens:
@@ -91,7 +67,7 @@ def tokens_of_clips(encoder: Encoder, clips: Sequence[Audio]) -> list[Tokens]:
         return []
     mels = [_windows(encoder, clip) for clip in clips]  # of each clip (V, w, 160, 40), (w,)
     flat = np.concatenate([windows.reshape(-1, WINDOW_FRAMES, N_MELS) for windows, _ in mels])
-    embedded = _embed_states(encoder, flat)
+    embedded = encoder.embed_states(flat, PREFIX_FRAMES)
     tokens, done = [], 0
     for clip, (windows, starts) in zip(clips, mels, strict=True):
         looks, n = windows.shape[:2]
@@ -131,16 +107,3 @@ def _subtract_floor(mel: FloatArray) -> FloatArray:
     floor = np.quantile(mel, FLOOR_QUANTILE, axis=0, keepdims=True)
     less = np.maximum(mel - FLOOR_FACTOR * floor, FLOOR_KEPT * mel)
     return np.asarray(less * (mel.mean() / max(float(less.mean()), _TINY)), np.float32)
-
-
-def _embed_states(encoder: GE2E, mels: FloatArray) -> FloatArray:
-    """Embeddings (w, p, d) of the hidden states of windows (w, 160, 40) at `PREFIX_FRAMES`; the last is the window's.
-
-    The one place that reaches into the encoder.
-    """
-    linear = encoder._network.linear
-    weight, bias = (x.detach().float().cpu().numpy() for x in (linear.weight, linear.bias))
-    states = encoder._run(mels, states=True)[:, list(PREFIX_FRAMES)]
-    embedded = np.maximum(states @ weight.T + bias, 0.0)
-    embedded /= np.maximum(np.linalg.norm(embedded, axis=-1, keepdims=True), _TINY)
-    return np.asarray(embedded, np.float32)

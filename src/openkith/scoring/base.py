@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from openkith.errors import InputError, NotEnoughDataError
 
+if TYPE_CHECKING:
+    from openkith.audio import Audio
+    from openkith.encoders.base import Encoder
+    from openkith.scoring.calibration import HeldOutScores
+
 __all__ = [
     "BUILD_COHORT",
     "Arrays",
     "EmbeddingSet",
     "FloatArray",
+    "Listener",
     "Scorer",
     "check_embeddings",
     "cohort_needed_message",
@@ -214,6 +220,19 @@ class ConditionScorer(Protocol):
 
     def guess_conditions(self, embeddings: npt.NDArray[Any]) -> FloatArray:
         """(p, V, d) to probabilities (p, K); the same K whichever part of a cohort it was fitted with."""
+        ...
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """A scorer that hears the speech itself: its probes are more than embeddings, and it comes with a calibration."""
+
+    def listen(self, encoder: Encoder, speech: Sequence[Audio]) -> Sequence[Any]:
+        """What `Scorer.score` takes, of clips without their silences."""
+        ...
+
+    def held_out(self) -> HeldOutScores:
+        """Scores of people whom it has not learned from, known (`pseudo`) and unknown."""
         ...
 
 

@@ -56,7 +56,8 @@ class HeldOutScores:
             single clip.
         basis: How each enrolled person was held out: "clips" (leave one out), "crops" (disjoint parts of the only
             clip), "cohort" (the spread within other speakers) or "none" (a single clip, and no such cohort: where
-            nobody has a second one, ``known`` holds a guess for the person's own score).
+            nobody has a second one, ``known`` holds a guess for the person's own score); or "shipped", of a scorer that
+            comes with its held-out scores.
         pseudo_weights: (s,) weight of each pseudo score.
         known_conditions: (m, K) guessed recording condition of each row, from a scorer that guesses it; else (m, 0).
         unknown_conditions: (u, K) the same of other people.

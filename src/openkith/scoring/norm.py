@@ -74,7 +74,7 @@ def as_norm(
     return np.asarray(0.5 * (by_probe + (scores - model_mean) / model_deviation), np.float32)
 
 
-def to_half(x: FloatArray) -> FloatArray:
+def to_half(x: npt.NDArray[Any]) -> FloatArray:
     """Values rounded to half precision, in which a cohort is stored: a restored scorer scores as the fitted one."""
     return x.astype(np.float16).astype(np.float32)
 

@@ -1,0 +1,95 @@
+"""The multi-talker scorer as a method of the recogniser, beside cosine and the tuned heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from openkith.audio import Audio
+from openkith.encoders.base import Encoder, FloatArray
+from openkith.errors import ConfigError
+from openkith.neural_scoring.talker_model import Tokens, shipped_model
+from openkith.scoring.base import Arrays, EmbeddingSet, class_means
+from openkith.scoring.calibration import HeldOutScores
+
+__all__ = ["TalkerMethod"]
+
+SHIPPED = "shipped"  # the basis of its calibration, see `HeldOutScores`
+
+
+class TalkerMethod:
+    """Scores speech, not embeddings, with the model that ships (`openkith.neural_scoring.multi_talker`).
+
+    A person is the mean of the plain embeddings of their clips. The calibration is that of the model: of people it was
+    not learned from, alone, in noise, and with others.
+
+    Attributes:
+        people: (C, d).
+    """
+
+    name = "multi-talker"
+    needs_cohort = False
+    people: FloatArray
+
+    def fit(self, enrolment: EmbeddingSet, cohort: EmbeddingSet | None = None) -> Self:  # noqa: ARG002
+        """Learn the enrolled people."""
+        clips = enrolment.originals().view(0)
+        self.people = class_means(clips, clips.embeddings, 1.0)
+        return self
+
+    def listen(self, encoder: Encoder, speech: Sequence[Audio]) -> list[Tokens]:
+        """What `score` takes, of speech.
+
+        Raises:
+            ConfigError: No model ships for this encoder.
+        """
+        from openkith.neural_scoring.multi_talker import shipped_multi_talker  # loads torch
+
+        scorer = shipped_multi_talker(encoder)
+        return [scorer.tokens(clip) for clip in speech]
+
+    def score(self, probes: Any) -> FloatArray:
+        """What `listen` gave of p clips to (p, C); larger is more likely."""
+        model = shipped_model()
+        people = model.people(self.people)
+        scores = [model.best_scores(people, tokens) for tokens in probes]
+        return np.asarray(scores, np.float32).reshape(len(probes), len(self.people))
+
+    def held_out(self) -> HeldOutScores:
+        """Scores of people whom the model was not learned from, as if they were these people and strangers to them."""
+        trials = shipped_model().trials
+        n_people, (clips, voices) = len(self.people), trials.nontargets.shape
+        columns = np.arange(n_people) % voices  # of more people than there are voices, some stand for two
+        empty = np.zeros(0, np.int64)
+        return HeldOutScores(
+            known=np.zeros((0, n_people), np.float32),
+            labels=empty,
+            clips=empty,
+            copies=np.zeros(0, np.bool_),
+            known_weights=np.zeros(0),
+            unknown=trials.nontargets[:, columns],
+            unknown_clips=np.arange(clips),
+            unknown_weights=np.ones(clips),
+            pseudo=trials.targets,
+            pseudo_weights=np.ones(len(trials.targets)),
+            basis=(SHIPPED,) * n_people,
+        )
+
+    def state(self) -> tuple[dict[str, Any], Arrays]:
+        """Configuration (JSON) and arrays."""
+        return {"model": shipped_model().digest}, {"people": self.people}
+
+    @classmethod
+    def restore(cls, config: dict[str, Any], arrays: Arrays) -> Self:
+        """The scorer that ``state`` was taken of.
+
+        Raises:
+            ConfigError: Another model ships now.
+        """
+        if config["model"] != shipped_model().digest:
+            raise ConfigError("the head was made with another multi-talker model than ships now; tune again")
+        scorer = cls()
+        scorer.people = np.asarray(arrays["people"], np.float32)
+        return scorer
