@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from openkith.losses import Loss, make_loss
+from openkith.losses import EnhancementBatch, Loss, make_loss
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -36,6 +36,28 @@ def a_batch(
     y = torch.randint(n_speakers, (*lead, n), generator=generator)
     u = torch.randn(*lead, unknown, dim, generator=generator, dtype=torch.float64)
     return x, y, u
+
+
+def an_enhancement_batch(b: int = 6, dim: int = 4, seed: int = 1, **others: Any) -> EnhancementBatch:
+    """Everything that a loss of enhancement may ask for: two speakers, each with pairs of both kinds."""
+    generator = torch.Generator().manual_seed(seed)
+    outputs, inputs, targets, strangers = torch.randn(4, b, dim, generator=generator, dtype=torch.float64)
+    half = b // 2
+    given: dict[str, Any] = {
+        "outputs": outputs,
+        "inputs": inputs,
+        "targets": targets,
+        "others": strangers,
+        "labels": torch.arange(b) // half,
+        "pairs": torch.tensor([[0, 1], [1, 2], [half, half + 1], [half + 1, half + 2], [half, half + 2]]),
+        "same_recording": torch.tensor([True, False, True, False, False]),
+    }
+    return EnhancementBatch(**{**given, **others})
+
+
+@pytest.fixture
+def enhancement_batch() -> Callable[..., EnhancementBatch]:
+    return an_enhancement_batch
 
 
 @pytest.fixture
