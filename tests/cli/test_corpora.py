@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from openkith.audio import load
 from openkith.bulk.reading import read_embeddings
 from openkith.data.trials import Trial, write_trials
 from openkith.metrics import cllr, eer, min_dcf
@@ -62,6 +64,25 @@ def test_embed_json(kith: Run, tree: Path, tmp_path: Path) -> None:
     config = json.loads((tmp_path / "emb" / "config.json").read_text())
     assert (config["crops"], config["crop_seconds"], config["vad"]) == (3, 0.5, "none")
     assert config["quality"] is False
+
+
+def test_embed_crops_for_enhancement(kith: Run, tree: Path, tmp_path: Path, bands: Any) -> None:
+    """As enhancement reads them: a file for each utterance, (10, d), the encoder over evenly spaced crops."""
+    out = tmp_path / "emb"
+    options = ("--crops", 10, "--crop-seconds", 1.25, "--vad", "none", "--no-quality", "--workers", 1)
+    assert kith("embed", tree, "--out", out, *options).exit_code == 0
+    clips = sorted(tree.rglob("*.wav"))
+    assert len(clips) == 8
+    for clip in clips:
+        crops = np.load(out / clip.relative_to(tree).with_suffix(".npy"))
+        assert crops.shape == (10, 28)
+        audio = load(clip)
+        starts = [place * (len(audio.samples) - 20_000) // 9 for place in range(10)]
+        cut = [replace(audio, samples=audio.samples[start : start + 20_000]) for start in starts]
+        np.testing.assert_allclose(crops, bands.embed(cut), atol=1e-6)
+        assert not np.allclose(crops[0], crops[9], atol=1e-3)
+    config = json.loads((out / "config.json").read_text())
+    assert (config["format"], config["crops"], config["crop_seconds"]) == ("npy-tree", 10, 1.25)
 
 
 def test_embed_with_a_bad_file(kith: Run, record: Run, tmp_path: Path) -> None:

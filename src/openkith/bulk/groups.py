@@ -32,7 +32,8 @@ class EmbedOptions:
     """What is embedded of an utterance, and what is written.
 
     Attributes:
-        format: A key of `openkith.bulk.formats.FORMATS`.
+        format: A key of `openkith.bulk.formats.FORMATS`. Unless told: an npy-tree where there are crops to keep, else
+            safetensors.
         crops: The encoder over so many evenly spaced crops, see `openkith.encoders.crops`: (crops, d) arrays in an
             npy-tree, their L2-normalised mean in other formats. None: over the whole clip.
         crop_seconds: Length of a crop.
@@ -44,13 +45,15 @@ class EmbedOptions:
         ConfigError: No such format or detector, or crops that cannot be cut.
     """
 
-    format: str = "safetensors"
+    format: str = ""
     crops: int | None = None
     crop_seconds: float = CROP_SECONDS
     vad: str = WEBRTC
     quality: bool = True
 
     def __post_init__(self) -> None:
+        if not self.format:
+            object.__setattr__(self, "format", "safetensors" if self.crops is None else "npy-tree")
         get_format(self.format)
         if self.vad not in (*DETECTORS, NO_VAD):
             raise ConfigError(f"vad is {self.vad!r}; give one of: {', '.join((*DETECTORS, NO_VAD))}")

@@ -275,7 +275,8 @@ def check_same(folder: Path, held: StoreConfig, wanted: StoreConfig) -> None:
             f"{folder}: holds embeddings of {held.encoder} ({held.fingerprint}), and this encoder is {wanted.encoder} "
             f"({wanted.fingerprint}); give another --out"
         )
-    for field in fields(StoreConfig):
+    # The format last: unless told, it follows from the crops.
+    for field in sorted(fields(StoreConfig), key=lambda field: field.name == "format"):
         before, now = getattr(held, field.name), getattr(wanted, field.name)
         if before != now:
             raise ConfigError(

@@ -61,7 +61,8 @@ def embed(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="safetensors, npy-tree (a file for each), kaldi or kaldi-text. Default: safetensors.",
+            help="safetensors, npy-tree (a file for each), kaldi or kaldi-text. Default: safetensors; with --crops, "
+            "npy-tree.",
             show_default=False,
         ),
     ] = None,
@@ -70,7 +71,7 @@ def embed(
         typer.Option(
             "--crops",
             metavar="N",
-            help="Embed N evenly spaced crops: all of them in an npy-tree, else their mean.",
+            help="Embed N evenly spaced crops: (N, d) a file in an npy-tree; in other formats their mean.",
             show_default=False,
         ),
     ] = None,
