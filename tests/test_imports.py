@@ -22,7 +22,7 @@ ROWS = (
     {"service", "report", "evaluation", "embedding_layout", "demo", "doctor", "bulk"},
     {
         *("recognizer", "classifier", "decision", "enrolment", "findings", "heads", "openset", "roster"),
-        *("strangers", "speaking_styles", "cohort_building", "talkers"),
+        *("strangers", "speaking_styles", "cohort_building", "talkers", "enhancers"),
     },
     {"tuning", "enhancement", "neural_scoring"},
     {"encoders", "data", "training", "scoring", "gallery", "migrations"},

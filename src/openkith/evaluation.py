@@ -24,6 +24,8 @@ from openkith.decision import Decision, decide
 from openkith.encoders import Encoder
 from openkith.encoders.clip_cache import ClipCache, embed_cached, usual_cache
 from openkith.encoders.copies import EmbeddedClip
+from openkith.enhancement.enhancer import Enhancer
+from openkith.enhancers import OFF, ChosenEnhancer, candidate_enhancers
 from openkith.enrolment import embedding_set
 from openkith.errors import AudioError, ConfigError, InputError
 from openkith.metrics import OpenSetMetrics, open_set_report
@@ -45,7 +47,7 @@ class Result:
     Attributes:
         manifest: Its name.
         method: What was asked for.
-        chosen: What "auto" chose; otherwise the method.
+        chosen: What "auto" chose; otherwise the method; with ``+enhancer`` where embeddings go through one.
         seed: Of everything random.
         names: The C enrolled people.
         truth: (p) who really speaks in each probe.
@@ -198,6 +200,7 @@ def evaluate(
     seeds: int = 1,
     draws: int = 1,
     far: float = 0.01,
+    enhancer: ChosenEnhancer = OFF,
     progress: Progress | None = None,
 ) -> list[Result]:
     """Enrol, tune and score one manifest.
@@ -212,6 +215,7 @@ def evaluate(
         draws: Draws of the enrolment clips: the manifest as it is, and draws - 1 in which each person is enrolled with
             as many clips drawn from all of theirs, see `openkith.data.draws`.
         far: False-accept rate of the decisions; the metrics do not depend on it.
+        enhancer: What embeddings go through first, see `openkith.recognizer.Recognizer`.
         progress: Called with what is being done, steps done and steps in all.
 
     Returns:
@@ -237,6 +241,7 @@ def evaluate(
         store = ClipStore(encoder, usual_cache())
     for method in methods:
         check_encoder_of(method, store.encoder)
+    enhancers = candidate_enhancers(enhancer, store.encoder)
     results: list[Result] = []
     total = draws * len(methods) * seeds
     for draw in range(draws):
@@ -247,7 +252,7 @@ def evaluate(
             if progress:
                 which = f"seed {seed}" if draws == 1 else f"draw {draw}, seed {seed}"
                 progress(f"{manifest.name}: {method}, {which}", len(results), total)
-            results.append(_run(drawn, material, store.encoder, method, seed, draw, far))
+            results.append(_run(drawn, material, store.encoder, enhancers, method, seed, draw, far))
     return results
 
 
@@ -276,11 +281,24 @@ def _prepare(manifest: Manifest, store: ClipStore, progress: Progress | None) ->
 
 
 def _run(
-    manifest: Manifest, material: _Material, encoder: Encoder, method: str, seed: int, draw: int, far: float
+    manifest: Manifest,
+    material: _Material,
+    encoder: Encoder,
+    enhancers: Sequence[Enhancer | None],
+    method: str,
+    seed: int,
+    draw: int,
+    far: float,
 ) -> Result:
     started = time.perf_counter()
     model: OpenSetModel = fit_open_set(
-        method, material.enrolment, material.cohort, halves=material.halves, seed=seed, far=far
+        method,
+        material.enrolment,
+        material.cohort,
+        halves=material.halves,
+        seed=seed,
+        far=far,
+        enhancers=enhancers,
     )
     tuned = time.perf_counter()
     names = material.names
@@ -301,7 +319,7 @@ def _run(
     return Result(
         manifest=manifest.name,
         method=method,
-        chosen=model.method,
+        chosen=model.label,
         seed=seed,
         names=names,
         truth=tuple(row.speaker for row in manifest.test),

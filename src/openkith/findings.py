@@ -46,6 +46,7 @@ class TuneReport:
 
     Attributes:
         method: The method in use from now on.
+        enhancer: Fingerprint of the enhancer that embeddings go through first; None where there is none.
         asked: The method that was asked for.
         errors: Held-out error rates of every method that was tried.
         kept: Why this method, in words.
@@ -54,6 +55,7 @@ class TuneReport:
     """
 
     method: str
+    enhancer: str | None
     asked: str
     errors: dict[str, HeldOutErrors]
     kept: str
@@ -96,7 +98,7 @@ def why(model: OpenSetModel) -> str:
     """Why the method in use is in use."""
     rates = ", ".join(f"{name} {errors.mean:.1%}" for name, errors in model.errors.items())
     if model.asked != AUTO:
-        return f"{model.method}, as asked; held-out errors: {rates}"
+        return f"{model.label}, as asked; held-out errors: {rates}"
     if len(model.errors) == 1:
         return (
             f"{model.method}: without a cohort for this encoder there is nothing to tune with; run: kith cohort build "
@@ -104,7 +106,7 @@ def why(model: OpenSetModel) -> str:
         )
     if model.method == FALLBACK:
         return f"cosine with AS-norm stays: the tuned head was clearly worse on held-out clips ({rates})"
-    if all(model.errors[model.method].mean <= errors.mean for errors in model.errors.values()):
+    if all(model.errors[model.label].mean <= errors.mean for errors in model.errors.values()):
         return f"the tuned head wins on held-out clips ({rates})"
     return f"the tuned head stays: it was not clearly worse on held-out clips ({rates})"
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from openkith.enhancers import pack_enhancer, unpack_enhancer
 from openkith.errors import GalleryError, KithError
 from openkith.openset import HeldOutErrors, OpenSetModel, restore_scorer
 from openkith.scoring.base import Arrays, EmbeddingSet, FloatArray, Listener, Scorer, guessed_conditions
@@ -18,7 +19,7 @@ from openkith.scoring.holdout import ORIGINAL_SHARE
 __all__ = ["add_strangers", "pack_model", "unpack_model"]
 
 FORMAT = 2
-_SCORER, _HELD_OUT = "scorer/", "held_out/"
+_SCORER, _HELD_OUT, _ENHANCER = "scorer/", "held_out/", "enhancer/"
 
 
 def pack_model(model: OpenSetModel, extra: Mapping[str, Any]) -> tuple[dict[str, Any], Arrays]:
@@ -41,9 +42,18 @@ def pack_model(model: OpenSetModel, extra: Mapping[str, Any]) -> tuple[dict[str,
         "basis": list(model.held_out.basis),
         "errors": errors,
         "shape": list(model.shape),
+        "enhancer": None,
         **extra,
     }
-    arrays = {f"{_SCORER}{key}": np.ascontiguousarray(value) for key, value in scorer_arrays.items()}
+    enhancer_arrays: Arrays = {}
+    if model.enhancer is not None:
+        config["enhancer"], enhancer_arrays = pack_enhancer(model.enhancer)
+    parts = {_SCORER: scorer_arrays, _ENHANCER: enhancer_arrays}
+    arrays = {
+        f"{part}{key}": np.ascontiguousarray(value)
+        for part, own in parts.items()
+        for key, value in own.items()
+    }
     for key, value in model.held_out.arrays().items():
         # Half the size, and far finer than the scores mean anything.
         small = value.astype(np.float32) if value.dtype == np.float64 else value
@@ -69,11 +79,11 @@ def unpack_model(
             f"the stored head has format {config.get('format')}, this version reads {FORMAT}; run: kith tune"
         )
     try:
-        own = {key.removeprefix(_SCORER): value for key, value in arrays.items() if key.startswith(_SCORER)}
-        scorer = restore_scorer(config["scorer"]["name"], config["scorer"]["config"], own)
-        held = {
-            key.removeprefix(_HELD_OUT): value for key, value in arrays.items() if key.startswith(_HELD_OUT)
-        }
+        scorer = restore_scorer(config["scorer"]["name"], config["scorer"]["config"], _part(arrays, _SCORER))
+        held = _part(arrays, _HELD_OUT)
+        enhancer = None
+        if config.get("enhancer") is not None:
+            enhancer = unpack_enhancer(config["enhancer"], _part(arrays, _ENHANCER))
         held["copies"] = held["copies"].astype(np.bool_)
         held_out = HeldOutScores(**held, basis=tuple(config["basis"]))
         errors = {
@@ -87,10 +97,13 @@ def unpack_model(
         raise GalleryError(
             f"the stored head is damaged, or of another version ({reason}); run: kith tune"
         ) from error
-    model = OpenSetModel(
-        asked, method, scorer, held_out, Calibration.fit(held_out, **settings), errors, shape
-    )
+    calibration = Calibration.fit(held_out, **settings)
+    model = OpenSetModel(asked, method, scorer, held_out, calibration, errors, shape, enhancer)
     return model if strangers is None else add_strangers(model, strangers, **settings)
+
+
+def _part(arrays: Arrays, prefix: str) -> Arrays:
+    return {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
 
 
 def _some_probe(scorer: Scorer, shape: Sequence[int]) -> Any:
@@ -127,11 +140,12 @@ def add_strangers(model: OpenSetModel, strangers: EmbeddingSet, **settings: Any)
     if model.listens:
         return model
     held_out = model.held_out
-    conditions = guessed_conditions(model.scorer, strangers.embeddings)
+    embeddings = model.enhanced(strangers.embeddings)
+    conditions = guessed_conditions(model.scorer, embeddings)
     first = int(held_out.unknown_clips.max()) + 1 if len(held_out.unknown_clips) else 0
     more = replace(
         held_out,
-        unknown=np.concatenate([held_out.unknown, model.scorer.score(strangers.embeddings)]),
+        unknown=np.concatenate([held_out.unknown, model.scorer.score(embeddings)]),
         unknown_clips=np.concatenate([held_out.unknown_clips, strangers.clips + first]),
         unknown_weights=np.concatenate([held_out.unknown_weights, strangers.weights(ORIGINAL_SHARE)]),
         unknown_conditions=np.concatenate([held_out.unknown_conditions, conditions])

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from openkith.audio import Audio
 from openkith.encoders import Encoder
 from openkith.encoders.views import embed_views
+from openkith.enhancement.enhancer import Enhancer
 from openkith.errors import ConfigError, InputError, NotEnoughDataError
 from openkith.metrics import eer
 from openkith.neural_scoring.talker_method import TalkerMethod
@@ -47,6 +48,7 @@ __all__ = [
     "check_encoder_of",
     "check_method",
     "fit_open_set",
+    "label_of",
     "restore_scorer",
 ]
 
@@ -205,8 +207,9 @@ class OpenSetModel:
         scorer: The fitted back end.
         held_out: Scores of clips that it did not learn from.
         calibration: Made of these.
-        errors: Held-out error rates of every method that was tried.
+        errors: Held-out error rates of every method that was tried, by `label`.
         shape: Of an embedding, (V, d) with V views, or (d,).
+        enhancer: What embeddings go through first; None: nothing.
     """
 
     asked: str
@@ -216,6 +219,16 @@ class OpenSetModel:
     calibration: Calibration
     errors: dict[str, HeldOutErrors]
     shape: tuple[int, ...]
+    enhancer: Enhancer | None = None
+
+    @property
+    def label(self) -> str:
+        """The method in use, with its enhancer."""
+        return label_of(self.method, self.enhancer)
+
+    def enhanced(self, embeddings: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Embeddings as the scorer takes them."""
+        return embeddings if self.enhancer is None else self.enhancer.transform(embeddings)
 
     def llrs(self, embeddings: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Calibrated natural-log likelihood ratios, (p, V, d) or (p, d) to (p, C).
@@ -226,6 +239,7 @@ class OpenSetModel:
         if self.listens:
             raise InputError(f"{self.method} scores speech, and these are embeddings; use speech_llrs")
         check_embeddings(embeddings, "probes", self.shape)
+        embeddings = self.enhanced(embeddings)
         return self.calibration.llr(
             self.scorer.score(embeddings), guessed_conditions(self.scorer, embeddings)
         )
@@ -245,6 +259,31 @@ class OpenSetModel:
     def posteriors(self, embeddings: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """P(each person) and, last, P(unknown): (p, V, d) or (p, d) to (p, C + 1)."""
         return self.calibration.posteriors(self.llrs(embeddings))
+
+
+_Items = TypeVar("_Items", EmbeddingSet, EmbeddingSet | None)
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """A method, with the enhancer that embeddings go through before it."""
+
+    method: str
+    enhancer: Enhancer | None
+
+    @property
+    def label(self) -> str:
+        return label_of(self.method, self.enhancer)
+
+    def enhanced(self, items: _Items) -> _Items:
+        if self.enhancer is None or items is None:
+            return items
+        return replace(items, embeddings=self.enhancer.transform(items.embeddings))
+
+
+def label_of(method: str, enhancer: Enhancer | None) -> str:
+    """A method with its enhancer, as errors are listed."""
+    return method if enhancer is None else f"{method}+enhancer"
 
 
 def _held_out(
@@ -278,6 +317,7 @@ def fit_open_set(
     halves: EmbeddingSet | None = None,
     seed: int = 0,
     members: int | None = None,
+    enhancers: Sequence[Enhancer | None] = (None,),
     far: float = 0.01,
     verify_far: float | None = None,
     unknown_prior: float = 0.5,
@@ -295,6 +335,8 @@ def fit_open_set(
             halves of one clip. They stand in for people with a single clip.
         seed: Of everything random.
         members: Adapters of the methods that have any (in the fusion: on each view); None: the method's own number.
+        enhancers: What embeddings go through first (None: nothing); of two, such as None and an enhancer, that with
+            fewer errors on held-out clips is taken, the first where they are alike. A method that hears the speech itself has none.
         far, verify_far, unknown_prior: See `Calibration`.
         progress: Called with what is being done.
 
@@ -316,26 +358,37 @@ def fit_open_set(
     if cohort is not None and not len(cohort):
         cohort = None
     n_people = int(enrolment.labels.max()) + 1
-    candidates = [method]
+    names = [method]
     if method == AUTO:
-        candidates = [BASELINE, FALLBACK, TUNED] if enough_voices(cohort) else [BASELINE]
+        names = [BASELINE, FALLBACK, TUNED] if enough_voices(cohort) else [BASELINE]
+    # What the tuned head is measured against is tried with the first enhancer alone.
+    candidates = [_Candidate(name, enhancers[0]) for name in names]
+    candidates += [
+        _Candidate(names[-1], enhancer) for enhancer in enhancers[1:] if method not in SPEECH_METHODS
+    ]
 
     tried: dict[str, HeldOutScores] = {}
-    for i, name in enumerate(candidates):
+    for i, candidate in enumerate(candidates):
         if progress:
-            progress(f"held-out clips with {name}", i, len(candidates) + 1)
-        tried[name] = _held_out(
-            partial(_ALL_METHODS[name], n_people, seed, members), enrolment, cohort, halves
+            progress(f"held-out clips with {candidate.label}", i, len(candidates) + 1)
+        tried[candidate.label] = _held_out(
+            partial(_ALL_METHODS[candidate.method], n_people, seed, members),
+            candidate.enhanced(enrolment),
+            candidate.enhanced(cohort),
+            candidate.enhanced(halves),
         )
-    errors = {name: HeldOutErrors.of(scores) for name, scores in tried.items()}
-    chosen = candidates[0]
-    if len(candidates) > 1:
-        better = min(errors[BASELINE].mean, errors[FALLBACK].mean)
-        chosen = FALLBACK if errors[TUNED].mean > better + _doubt(better, tried[TUNED]) else TUNED
+    errors = {label: HeldOutErrors.of(scores) for label, scores in tried.items()}
+    chosen = min(candidates[len(names) - 1 :], key=lambda candidate: errors[candidate.label].mean)
+    if len(names) > 1:
+        better = min(errors[candidate.label].mean for candidate in candidates[:2])
+        if errors[chosen.label].mean > better + _doubt(better, tried[chosen.label]):
+            chosen = candidates[1]
     if progress:
-        progress(f"all clips with {chosen}", len(candidates), len(candidates) + 1)
-    scorer = _ALL_METHODS[chosen](n_people, seed, members).fit(enrolment, cohort)
-    calibration = Calibration.fit(tried[chosen], far=far, verify_far=verify_far, unknown_prior=unknown_prior)
+        progress(f"all clips with {chosen.label}", len(candidates), len(candidates) + 1)
+    scorer = _ALL_METHODS[chosen.method](n_people, seed, members)
+    scorer = scorer.fit(chosen.enhanced(enrolment), chosen.enhanced(cohort))
+    held_out = tried[chosen.label]
+    calibration = Calibration.fit(held_out, far=far, verify_far=verify_far, unknown_prior=unknown_prior)
     if progress:
         progress("done", len(candidates) + 1, len(candidates) + 1)
-    return OpenSetModel(method, chosen, scorer, tried[chosen], calibration, errors, shape)
+    return OpenSetModel(method, chosen.method, scorer, held_out, calibration, errors, shape, chosen.enhancer)

@@ -17,6 +17,7 @@ from openkith.audio.vad import trim_silence
 from openkith.decision import Decision, decide, decide_claim
 from openkith.encoders import Encoder, load_encoder
 from openkith.encoders.copies import EmbeddedClip, embed_with_copies
+from openkith.enhancers import OFF, ChosenEnhancer, candidate_enhancers
 from openkith.enrolment import EnrolmentReport, advise, cohesion, embedding_set
 from openkith.errors import ConfigError, DuplicateClipError, GalleryError, require
 from openkith.findings import CalibrationReport, TuneReport, find_problems, limits, why
@@ -50,6 +51,9 @@ class Recognizer:
         gallery: A `Gallery`, or the path or URL of one; default ``$KITH_GALLERY``, else the user's data folder.
         encoder: An encoder or its name; the weights are loaded on first use.
         threads: Torch threads for embedding; default: one per physical core.
+        enhancer: What embeddings go through before they are compared: "off", "shipped", "auto" (tuning takes the one
+            that ships where held-out clips get better), the folder of a trained one, or an `Enhancer`. A tuned head
+            keeps its own.
 
     Example:
         >>> recognizer = Recognizer("family.db")                          # doctest: +SKIP
@@ -64,11 +68,13 @@ class Recognizer:
         gallery: Gallery | str | Path | None = None,
         encoder: str | Encoder = "ge2e",
         threads: int | None = None,
+        enhancer: ChosenEnhancer = OFF,
     ) -> None:
         self._owns_gallery = not isinstance(gallery, Gallery)
         self.gallery = gallery if isinstance(gallery, Gallery) else Gallery(gallery)
         self._encoder = encoder
         self._threads = threads
+        self._enhancer = enhancer
         self._roster: Roster | None = None
         self._talkers: Roster | None = None
 
@@ -142,6 +148,7 @@ class Recognizer:
         synthetic: int = 0,
         styles: bool = False,
         members: int | None = None,
+        enhancer: ChosenEnhancer | None = None,
         seed: int = 0,
         progress: Progress | None = None,
     ) -> TuneReport:
@@ -156,11 +163,13 @@ class Recognizer:
             styles: Also learn each enrolled clip as the person would say it older, younger, happy, sad, angry, tired,
                 fast and slow (extra ``synthesis``). The clips' audio must be in the gallery, or still in their files.
             members: Adapters of the SpeakerRPL methods; in the fusion, on each view. Default: the method's own number.
+            enhancer: See `Recognizer`; default: that of the recogniser.
             seed: Of everything random.
             progress: Called with what is being done, steps done and steps in all.
 
         Raises:
-            ConfigError: No such method, or ``members`` below 1.
+            ConfigError: No such method, ``members`` below 1, or no enhancer ships for the encoder.
+            InputError: There is no such enhancer, or it was trained on another encoder's embeddings.
             NotEnoughDataError: Nobody is enrolled, or there is no cohort for the method.
             DuplicateClipError: A recording of other people is enrolled.
             MissingDependencyError: Synthetic voices or styles without the extra ``synthesis``.
@@ -173,6 +182,7 @@ class Recognizer:
                 f"members is {members}; give 1 or more, or leave it out for the method's own number"
             )
         check_encoder_of(method, self.encoder)
+        enhancers = candidate_enhancers(self._enhancer if enhancer is None else enhancer, self.encoder)
         if styles:
             require("parselmouth", "synthesis", "tuning with speaking styles")
         snapshot = take_snapshot(self.gallery, all_clips=True)
@@ -193,6 +203,7 @@ class Recognizer:
             halves=halves,
             seed=seed,
             members=members,
+            enhancers=enhancers,
             progress=progress,
             **snapshot.settings,
         )
@@ -212,6 +223,7 @@ class Recognizer:
         )
         return TuneReport(
             method=model.method,
+            enhancer=model.enhancer.fingerprint if model.enhancer else None,
             asked=method,
             errors=model.errors,
             kept=why(model),
@@ -349,7 +361,8 @@ class Recognizer:
         """The people enrolled and the model for them, read again only after a write."""
         if self._roster is None or self._roster.version != version_of(self.gallery):
             snapshot = take_snapshot(self.gallery)
-            self._roster = Roster.of(snapshot, self.encoder.fingerprint)
+            enhancers = candidate_enhancers(self._enhancer, self.encoder)
+            self._roster = Roster.of(snapshot, self.encoder.fingerprint, enhancers)
         return self._roster
 
     def _strangers(self, folder: Path, progress: Progress | None) -> tuple[list[int], list[NewClip]]:

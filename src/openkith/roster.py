@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from openkith.enhancement.enhancer import Enhancer
 from openkith.enrolment import embedding_set
 from openkith.errors import EncoderMismatchError, GalleryError, NotEnoughDataError
 from openkith.gallery import AuditEntry, Clip, Gallery, Person, StoredHead
@@ -124,12 +125,15 @@ class Roster:
     note: str
 
     @classmethod
-    def of(cls, snapshot: Snapshot, fingerprint: str) -> Roster:
+    def of(
+        cls, snapshot: Snapshot, fingerprint: str, enhancers: Sequence[Enhancer | None] = (None,)
+    ) -> Roster:
         """Restore or fit the model.
 
         Args:
             snapshot: What the gallery holds.
             fingerprint: Of the encoder of the probes.
+            enhancers: See `openkith.openset.fit_open_set`; a tuned head has its own.
 
         Raises:
             EncoderMismatchError: The clips are of another encoder.
@@ -145,7 +149,9 @@ class Roster:
         enrolment, halves = snapshot.enrolment()
         cohort = joined(snapshot.others())
         method = FALLBACK if enough_voices(cohort) else BASELINE
-        model = fit_open_set(method, enrolment, cohort, halves=halves, **snapshot.settings)
+        model = fit_open_set(
+            method, enrolment, cohort, halves=halves, enhancers=enhancers, **snapshot.settings
+        )
         ids = tuple(clip.id for clip in snapshot.clips)
         return cls(snapshot.version, snapshot.names, ids, model, NOT_TUNED if head is None else STALE)
 

@@ -4,7 +4,18 @@ from xml.etree import ElementTree
 
 import pytest
 
-from openkith.report.canvas import LABEL_LENGTH, color, drawing, new_axes, printable, shorten, to_svg
+from openkith.report.canvas import (
+    LABEL_LENGTH,
+    color,
+    drawing,
+    new_axes,
+    new_row,
+    paper_colors,
+    printable,
+    shorten,
+    to_png,
+    to_svg,
+)
 
 
 @pytest.fixture
@@ -50,6 +61,18 @@ def test_ids_begin_with_the_key_and_all_references_lead_somewhere(svg):
     assert clips
     assert ids == links | clips
     assert all(i.startswith("key-") for i in ids)
+
+
+def test_a_picture_has_the_colours_of_light_paper():
+    assert paper_colors()["paper"] == "#fcfcfb"
+    with drawing(picture=True):
+        figure, axes = new_row(300, 200, 2)
+        assert color("right") == paper_colors()["right"]
+        axes[1].plot([0, 1], [0, 1], color=color("right"))
+        picture = to_png(figure)
+    assert picture.startswith(b"\x89PNG")
+    assert (int.from_bytes(picture[16:20]), int.from_bytes(picture[20:24])) == (600, 400)
+    assert color("right").startswith("#0102")  # a page's again
 
 
 def test_an_unknown_colour_is_a_mistake():

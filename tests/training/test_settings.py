@@ -49,6 +49,14 @@ def test_where_each_value_came_from(file: Path) -> None:
     assert len(lines) == len(found.origins)
 
 
+def test_a_mapping_s_keys_have_origins_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text("speakers: 5\nweights: {clean: 1.0, noisy: 2.0}\n")
+    lines = configure(Recipe, file, ["weights.clean=0.5"]).lines()
+    assert lines[1:3] == ["weights.clean: 0.5 (--set)", f"weights.noisy: 2.0 ({file})"]
+    assert "weights: {} (default)" in configure(Recipe, None, ["speakers=1"]).lines()
+
+
 def test_a_mapping_at_once_and_the_later_of_two(file: Path) -> None:
     found = configure(
         Recipe, file, ["train={epochs: 3, seed: 4}", "train.seed=5", "speakers=6", "speakers=7"]

@@ -9,12 +9,14 @@ The modules::
     store         that folder: shards, index, errors, journal; what is in no shard yet (parts)
     formats       its files: safetensors, a tree of .npy, Kaldi archives (kaldi)
     reading       embeddings read back
+    enhancing     a folder of embeddings enhanced into another
     scoring       trials scored with them: cosine, AS-norm, PLDA (plda)
     trial_scores  trial lists, score files, metrics over them
     tables        tab-separated tables
 """
 
 from openkith.bulk.embedding import EmbedOptions, EmbedSummary, EncoderSpec, embed_corpus
+from openkith.bulk.enhancing import EnhanceSummary, enhance_embeddings
 from openkith.bulk.enrolment import BulkEnrolment, enroll_all
 from openkith.bulk.reading import Embeddings, read_embeddings
 from openkith.bulk.scoring import ScoreOptions, score_trials
@@ -26,10 +28,12 @@ __all__ = [
     "EmbedSummary",
     "Embeddings",
     "EncoderSpec",
+    "EnhanceSummary",
     "ScoreMetrics",
     "ScoreOptions",
     "TrialScores",
     "embed_corpus",
+    "enhance_embeddings",
     "enroll_all",
     "measure_scores",
     "read_embeddings",

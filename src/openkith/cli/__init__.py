@@ -7,6 +7,8 @@ The modules::
     research    demo, evaluate
     corpora     embed, score, metrics
     cohort      cohort build
+    enhancement  enhance targets, enhance lists
+    enhancement_training  enhance train, enhance apply, enhance curves, enhance analyse
     neural_scoring  neural-scoring enrol-model, mine, train, average, evaluate
     protocol    protocol household, protocol voxceleb, protocol embeddings
     simulation  simulate
@@ -30,6 +32,8 @@ from typer.core import TyperGroup
 
 import openkith
 from openkith.cli import cohort, corpora, decisions, people, protocol, research, setup, simulation, synthesis
+from openkith.cli.enhancement import ENHANCEMENT_COMMANDS
+from openkith.cli.enhancement_training import ENHANCEMENT_TRAINING_COMMANDS
 from openkith.cli.neural_scoring import NEURAL_SCORING_COMMANDS
 from openkith.cli.options import (
     DeviceOption,
@@ -154,6 +158,14 @@ neural_scorers = typer.Typer(
 for command, function in NEURAL_SCORING_COMMANDS.items():
     neural_scorers.command(command)(function)
 app.add_typer(neural_scorers, name="neural-scoring", rich_help_panel="Measuring")
+enhancers = typer.Typer(
+    no_args_is_help=True,
+    help="Train embedding enhancement: from one clip, the embedding that many clips would give.",
+)
+ENHANCE = {**ENHANCEMENT_COMMANDS, **ENHANCEMENT_TRAINING_COMMANDS}
+for command, function in ENHANCE.items():
+    enhancers.command(command)(function)
+app.add_typer(enhancers, name="enhance", rich_help_panel="Measuring")
 synthesizers = typer.Typer(no_args_is_help=True, help="Make synthetic unknown speakers and speaking styles.")
 for command, function in SYNTHESIS_COMMANDS.items():
     synthesizers.command(command)(function)
@@ -202,6 +214,7 @@ def _options(
         ("protocol", PROTOCOL_COMMANDS),
         ("synthesize", SYNTHESIS_COMMANDS),
         ("neural-scoring", NEURAL_SCORING_COMMANDS),
+        ("enhance", ENHANCE),
     ):
         defaults[group] = dict.fromkeys(names, common)
     ctx.default_map = defaults

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from openkith.scoring import Calibration
     from openkith.scoring.calibration import ErrorEstimate
 
-__all__ = ["SeedOption", "ShareOption", "answer", "calibrate", "identify", "tune", "verify"]
+__all__ = ["EnhancerOption", "SeedOption", "ShareOption", "answer", "calibrate", "identify", "tune", "verify"]
 
 STYLES = {"known": "green", "unsure": "yellow", "unknown": "cyan"}
 
@@ -44,6 +44,17 @@ ShareOption = Annotated[
 ]
 SeedOption = Annotated[
     int | None, typer.Option("--seed", metavar="N", help="Of everything random.", show_default=False)
+]
+
+EnhancerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--enhancer",
+        metavar="NAME",
+        help="What embeddings go through first: off (the default), shipped, auto (the one that ships, where held-out "
+        "clips get better), or the folder of a trained one.",
+        show_default=False,
+    ),
 ]
 
 
@@ -94,6 +105,7 @@ def tune(
             show_default=False,
         ),
     ] = None,
+    enhancer: EnhancerOption = None,
     seed: SeedOption = None,
     gallery: GalleryOption = None,
     encoder: EncoderOption = None,
@@ -107,12 +119,19 @@ def tune(
         open_recognizer(gallery, encoder, threads, device, precision) as recognizer,
         progress(first_task("tuning", encoder), quiet=as_json) as step,
     ):
-        options = given(method=method, unknown=unknown, synthetic=synthetic, members=members, seed=seed)
+        options = given(
+            method=method,
+            unknown=unknown,
+            synthetic=synthetic,
+            members=members,
+            enhancer=enhancer,
+            seed=seed,
+        )
         report = recognizer.tune(**options, styles=styles, progress=step)
     if as_json:
         print_json(report.to_dict())
         return
-    say(f"in use: {report.method}", "bold")
+    say(f"in use: {report.method}{', enhanced' if report.enhancer else ''}", "bold")
     say(report.kept)
     say()
     print_table(

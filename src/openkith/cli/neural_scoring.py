@@ -330,7 +330,7 @@ def _noises(folder: Path | None) -> Noises:
 
 def _begin(configured: Settings[Any], as_json: bool) -> bool:
     """Show the configuration; whether nothing more is to be shown."""
-    from openkith.neural_scoring.enrol_model import is_first_process
+    from openkith.training import is_first_process
 
     quiet = as_json or not is_first_process()
     if not quiet:
@@ -340,7 +340,7 @@ def _begin(configured: Settings[Any], as_json: bool) -> bool:
 
 
 def _end(trained: Trained, out: Path, as_json: bool) -> None:
-    from openkith.neural_scoring.enrol_model import is_first_process
+    from openkith.training import is_first_process
 
     if not is_first_process():
         return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from openkith.cli.decisions import SeedOption, ShareOption, answer
+from openkith.cli.decisions import EnhancerOption, SeedOption, ShareOption, answer
 from openkith.cli.options import (
     DeviceOption,
     EncoderOption,
@@ -66,6 +66,7 @@ def evaluate(
         ),
     ] = None,
     far: ShareOption = None,
+    enhancer: EnhancerOption = None,
     report: Annotated[
         Path | None,
         typer.Option(
@@ -91,7 +92,9 @@ def evaluate(
 
     check_folder(report)
     loaded = _load(manifests)
-    options = given(methods=tuple(method) if method else None, seeds=seeds, draws=draws, far=far)
+    options = given(
+        methods=tuple(method) if method else None, seeds=seeds, draws=draws, far=far, enhancer=enhancer
+    )
     results: list[Result] = []
     with progress(first_task("loading the encoder", encoder), quiet=as_json) as step:
         store = ClipStore(open_encoder(encoder, threads, device, precision), usual_cache())

@@ -7,7 +7,6 @@ are those that are usual on VoxCeleb.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +29,7 @@ from openkith.neural_scoring.mining import TOP, hard_speakers, mean_embeddings
 from openkith.neural_scoring.mixtures import Noises
 from openkith.neural_scoring.network import log_mel
 from openkith.neural_scoring.recordings import Recordings, stack, to_samples
-from openkith.training import TrainConfig, Trained, seed_everything, train, write_weights
+from openkith.training import TrainConfig, Trained, is_first_process, seed_everything, train, write_weights
 from openkith.training.batches import shuffled
 from openkith.training.logs import Progress
 
@@ -41,7 +40,6 @@ __all__ = [
     "EnrolModel",
     "EnrolModelConfig",
     "find_hard_speakers",
-    "is_first_process",
     "load_enrol_model",
     "train_enrol_model",
     "write_enrol_model",
@@ -349,8 +347,3 @@ class _HeldOut:
         first, second = np.triu_indices(len(unit), k=1)
         cosines, same = (unit @ unit.T)[first, second], self._owners[first] == self._owners[second]
         return eer(cosines[same], cosines[~same])
-
-
-def is_first_process() -> bool:
-    """Whether this is the only process of a training, or the first of several."""
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0

@@ -10,6 +10,7 @@ The modules::
     tables      metrics, overview, decisions, glossary
     sections    one manifest's part of the page
     page        the frame and the file
+    enhancement  the training of an enhancer: its curves, and what it does to scores and distances
 
 It knows nothing of how a run came about: whatever has the attributes of `ScoredRun` can be reported.
 """

@@ -1,4 +1,4 @@
-"""matplotlib drawings as SVG to put into a page, in the page's own colours.
+"""matplotlib drawings as SVG to put into a page, in the page's own colours, or as a picture in those of light paper.
 
 matplotlib knows no style sheets, so each role has a stand-in colour, and the finished SVG gets
 ``var(--role)`` in its place: the same drawing is then legible on light and on dark paper. Text stays text, in
@@ -10,8 +10,11 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from importlib import resources
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
@@ -34,6 +37,10 @@ _ROLES = (
 _STAND_INS = {role: f"#0102{i:02x}" for i, role in enumerate(_ROLES)}
 _VARIABLES = {color: f"var(--{role})" for role, color in _STAND_INS.items()}
 _STAND_IN = re.compile("#0102[0-9a-f]{2}")
+_PALETTE: ContextVar[Mapping[str, str]] = ContextVar("palette", default=_STAND_INS)
+_ROOT_RULE = re.compile(r":root\s*{([^}]*)}")  # the first one is light paper
+_DEFINED = re.compile(r"--(\w+):\s*(#[0-9a-f]{6})")
+_PICTURE_DPI = 2 * POINTS_PER_INCH
 _DECIMALS = re.compile(r"-?\d+\.\d{3,}")
 _PAGE_FONT = re.compile(r"font-family:[^;]*;?|stroke-linejoin:[^;]*;?")
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
@@ -41,8 +48,16 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uf
 
 
 def color(role: str) -> str:
-    """The stand-in for a colour of the style sheet, such as ``ink`` or ``series0``."""
-    return _STAND_INS[role]
+    """The stand-in for a colour of the style sheet, such as ``ink`` or ``series0``; in a picture the colour itself."""
+    return _PALETTE.get()[role]
+
+
+@cache
+def paper_colors() -> Mapping[str, str]:
+    """The colours that the style sheet has for light paper, by role."""
+    style = resources.files("openkith.report").joinpath("report.css").read_text(encoding="utf-8")
+    rule = _ROOT_RULE.search(style)
+    return dict(_DEFINED.findall(rule[1] if rule else ""))
 
 
 def printable(text: str) -> str:
@@ -60,8 +75,22 @@ def shorten(name: str, length: int = LABEL_LENGTH) -> str:
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
-    """Draw in here: the user's own matplotlib settings do not matter, and are not changed."""
+def drawing(*, picture: bool = False) -> Iterator[None]:
+    """Draw in here: the user's own matplotlib settings do not matter, and are not changed.
+
+    Args:
+        picture: For `to_png`; else for `to_svg`.
+    """
+    token = _PALETTE.set(paper_colors() if picture else _STAND_INS)
+    try:
+        with _settings():
+            yield
+    finally:
+        _PALETTE.reset(token)
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
     import matplotlib.style
 
     settings = {
@@ -112,6 +141,30 @@ def new_axes(
     figure = Figure(figsize=size)
     left, bottom, across, up = box
     return figure, figure.add_axes((left / width, bottom / height, across / width, up / height))
+
+
+def new_row(width: float, height: float, columns: int) -> tuple[Figure, list[Axes]]:
+    """A figure with several pairs of axes side by side, with room for labels.
+
+    Args:
+        width, height: In CSS pixels, of all.
+        columns: How many.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH), layout="constrained")
+    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as a picture, two pixels for each of CSS's, on light paper.
+
+    Args:
+        figure: Drawn in ``drawing(picture=True)``, in colours of `color`.
+    """
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=_PICTURE_DPI, facecolor=paper_colors()["paper"])
+    return file.getvalue()
 
 
 def to_svg(figure: Figure, key: str, label: str) -> str:

@@ -37,12 +37,32 @@ def write_report(path: str | Path, runs: Sequence[ScoredRun], *, title: str, sub
     Raises:
         InputError: No runs, a run whose parts do not fit each other, or a file that cannot be written.
     """
-    target = Path(path)
-    page = render(group(runs), title, subtitle)
+    return write_page(path, render(group(runs), title, subtitle))
+
+
+def write_page(path: str | Path, page: str) -> Path:
+    """Write a page; one that exists is replaced when the new one is complete.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    return _write(Path(path), page.encode())
+
+
+def write_picture(path: str | Path, picture: bytes) -> Path:
+    """Write a picture, as `write_page` a page.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    return _write(Path(path), picture)
+
+
+def _write(target: Path, content: bytes) -> Path:
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         try:
-            temporary.write_text(page, encoding="utf-8", newline="\n")
+            temporary.write_bytes(content)
             temporary.replace(target)
         finally:
             with contextlib.suppress(OSError):
@@ -57,7 +77,6 @@ def write_report(path: str | Path, runs: Sequence[ScoredRun], *, title: str, sub
 def render(sections: Sequence[Section], title: str, subtitle: str) -> str:
     """The page as text."""
     ids = [f"m{i}" for i in range(1, len(sections) + 1)]
-    style = resources.files("openkith.report").joinpath("report.css").read_text(encoding="utf-8")
     several = len(sections) > 1
     links = "".join(
         f'<li><a href="#{i}">{escape(s.manifest)}</a></li>' for i, s in zip(ids, sections, strict=True)
@@ -66,6 +85,20 @@ def render(sections: Sequence[Section], title: str, subtitle: str) -> str:
     overview = f"<section><h2>At a glance</h2>{overview_table(sections, ids)}</section>" if several else ""
     n_tables = sum(len(section.methods) for section in sections)
     body = "".join(section_html(s, i, TABLE_BYTES // n_tables) for s, i in zip(sections, ids, strict=True))
+    terms = f'<section id="terms"><h2>What the numbers mean</h2>{glossary()}</section>'
+    return frame(title, subtitle, f"{overview}{body}{terms}", navigation)
+
+
+def frame(title: str, subtitle: str, body: str, navigation: str = "") -> str:
+    """A page around sections.
+
+    Args:
+        title: Heading of the page.
+        subtitle: A line below it; empty: none.
+        body: Its sections, as HTML.
+        navigation: Links to them, as HTML; empty: none.
+    """
+    style = resources.files("openkith.report").joinpath("report.css").read_text(encoding="utf-8")
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -73,11 +106,9 @@ def render(sections: Sequence[Section], title: str, subtitle: str) -> str:
         # Nothing is fetched and no script runs, even if a name should get past the escaping.
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         f"<title>{escape(title)}</title><style>\n{style}</style></head>\n"
-        f"<body{' class=several' if several else ''}>{navigation}<main>"
+        f"<body{' class=several' if navigation else ''}>{navigation}<main>"
         f"<header><h1>{escape(title)}</h1>{f'<p>{escape(subtitle)}</p>' if subtitle else ''}</header>"
-        f"{overview}{body}"
-        '<section id="terms"><h2>What the numbers mean</h2>'
-        f"{glossary()}</section>"
+        f"{body}"
         f"<footer>Made by openkith {openkith.__version__}. This file is complete: it loads nothing.</footer>"
         "</main></body></html>\n"
     )

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from openkith.training.checkpoints import list_checkpoints, read_weights, write_weights
     from openkith.training.config import TrainConfig
     from openkith.training.loop import Trained, train
+    from openkith.training.processes import is_first_process
     from openkith.training.seeds import seed_everything
     from openkith.training.settings import Settings, configure
 
@@ -19,6 +20,7 @@ _HOMES = {
     "TrainConfig": "openkith.training.config",
     "Trained": "openkith.training.loop",
     "average": "openkith.training.averaging",
+    "is_first_process": "openkith.training.processes",
     "list_checkpoints": "openkith.training.checkpoints",
     "configure": "openkith.training.settings",
     "read_weights": "openkith.training.checkpoints",
@@ -33,6 +35,7 @@ __all__ = [
     "Trained",
     "average",
     "configure",
+    "is_first_process",
     "list_checkpoints",
     "read_weights",
     "seed_everything",

@@ -13,7 +13,7 @@ from torch import Tensor
 from openkith.errors import ConfigError, require
 from openkith.training.config import TrainConfig
 
-__all__ = ["gather", "mean", "start"]
+__all__ = ["gather", "is_first_process", "mean", "start"]
 
 # The others wait so long while one evaluates on held-out data.
 PATIENCE_OF_PROCESSES = timedelta(hours=3)
@@ -61,6 +61,11 @@ def start(config: TrainConfig) -> Any:
         raise ConfigError(f"devices is {config.devices}, and they cannot be used: {reason}") from error
     fabric.launch()
     return fabric
+
+
+def is_first_process() -> bool:
+    """Whether this is the only process of a training, or the first of several; known before they are joined, too."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
 
 
 def gather(fabric: Any, tensor: Tensor) -> Tensor:

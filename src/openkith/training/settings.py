@@ -125,11 +125,13 @@ def _keys(values: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _leaves(options: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key that is no dataclass itself, and its value as YAML has it."""
+    """Every key that has none below it, and its value as YAML has it."""
     plain = to_dict(options)
     for name, value in plain.items():
         inner = getattr(options, name)
         if dataclasses.is_dataclass(inner):
             yield from _leaves(inner, f"{prefix}{name}.")
+        elif isinstance(value, dict) and value:
+            yield from ((f"{prefix}{name}.{key}", item) for key, item in value.items())
         else:
             yield f"{prefix}{name}", value
