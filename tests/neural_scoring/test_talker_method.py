@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from openkith.errors import ConfigError, GalleryError, InputError
 from openkith.heads import add_strangers, pack_model, unpack_model
 from openkith.neural_scoring import talker_method
 from openkith.neural_scoring.talker_method import TalkerMethod
-from openkith.neural_scoring.talker_model import TalkerModel
+from openkith.neural_scoring.talker_model import TalkerModel, one_token
 from openkith.openset import OpenSetModel, check_encoder_of, check_method, fit_open_set
 from openkith.scoring import Calibration, EmbeddingSet
 from openkith.scoring.base import Listener, normalise
@@ -73,12 +74,35 @@ def test_scores_are_those_of_the_model(fitted: OpenSetModel, model: TalkerModel)
 def test_the_threshold_is_that_of_strangers_to_so_many_people(model: TalkerModel) -> None:
     for people in (1, 3, 15, 30):
         fitted = fit_open_set("multi-talker", clips(people), None, far=0.1)
-        best = model.trials.nontargets[:, np.arange(people) % 20].max(axis=1)
+        assert isinstance(fitted.scorer, TalkerMethod)
+        offset = fitted.scorer.offset
+        best = model.trials.nontargets[:, np.arange(people) % 20].max(axis=1) + offset
         passing = fitted.calibration.llr(best) >= fitted.calibration.threshold
         assert passing.sum() == 3  # of 30 clips
         assert set(fitted.calibration.basis) == {"shipped"}
-        own = fitted.calibration.llr(model.trials.targets)
+        own = fitted.calibration.llr(model.trials.targets + offset)
         assert fitted.calibration.miss.rate == pytest.approx(np.mean(own < fitted.calibration.threshold))
+
+
+def test_people_who_are_all_alike_to_the_cohort_move_the_calibration(
+    model: TalkerModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = replace(model, maps=model.token_maps, token_centres=np.stack([model.centre] * 2))
+    monkeypatch.setattr(talker_method, "shipped_model", lambda: model)
+    enrolment = clips(4)
+    apart = TalkerMethod().fit(enrolment)
+    own = enrolment.originals().view(0)
+    scores = np.stack([model.scores(model.people(apart.people), one_token(x)) for x in own.embeddings])
+    others = scores[own.labels[:, None] != np.arange(4)]
+    assert apart.offset == pytest.approx(max(others.mean() - model.trials.nontargets.mean(), 0.0), abs=1e-5)
+    line = 3.0 * np.random.default_rng(5).standard_normal(DIM)  # that all of them talk through
+    alike = replace(enrolment, embeddings=normalise(enrolment.embeddings + line.astype(np.float32)))
+    together = TalkerMethod().fit(alike)
+    assert together.offset > apart.offset + 0.3
+    for part in ("unknown", "pseudo"):
+        moved, still = getattr(together.held_out(), part), getattr(apart.held_out(), part)
+        assert moved - still == pytest.approx(together.offset - apart.offset, abs=1e-5)
+    assert TalkerMethod().fit(clips(1)).offset == 0.0
 
 
 def test_embeddings_are_refused(fitted: OpenSetModel) -> None:

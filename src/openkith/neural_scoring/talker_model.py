@@ -24,7 +24,17 @@ from openkith.errors import InputError
 from openkith.neural_scoring.several_voices import LENGTHS, SPREADS, SeveralVoices
 from openkith.scoring.base import normalise
 
-__all__ = ["ARTEFACT", "LOOKS", "NEAREST", "CohortTrials", "Line", "TalkerModel", "Tokens", "shipped_model"]
+__all__ = [
+    "ARTEFACT",
+    "LOOKS",
+    "NEAREST",
+    "CohortTrials",
+    "Line",
+    "TalkerModel",
+    "Tokens",
+    "one_token",
+    "shipped_model",
+]
 
 NEAREST = 30  # voices of the cohort whose scores are taken off
 _FORMAT = "openkith multi-talker 2"
@@ -244,6 +254,12 @@ class TalkerModel:
             raise InputError(
                 f"{path}: no model of the multi-talker scorer ({reason}); make one with MultiTalker.fit"
             ) from error
+
+
+def one_token(embedding: FloatArray) -> Tokens:
+    """The embedding (d,) of a whole clip as if it were one window of both looks."""
+    windows = np.broadcast_to(embedding, (len(LOOKS), 1, len(embedding)))
+    return Tokens(windows, windows[:, :, None], np.zeros((1, 2)))
 
 
 @lru_cache(maxsize=1)
