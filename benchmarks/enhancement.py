@@ -23,8 +23,9 @@ other people at 11 speeds, 40 crops of each; ``--crops`` keeps those for the nex
 Then clean crops alone, end to end so that none overlap, by their length, of home (other utterances for the most part)
 and of the strangers (other parts of one utterance): what pooling the two in clean-clean hides.
 
-Then every manifest of the folder by cosine with the mean of a person's enrolment clips, raw and enhanced: EER of all
-trials, EER of known against unknown, OSCR, in %. The people of its test rows are none of the 63.
+Then every manifest of the folder by `openkith.evaluation.evaluate`, methods cosine and auto, raw and enhanced; by auto
+also with the enhancer where held-out clips get better: EER of all trials, EER of known against unknown, OSCR, in %. The
+people of its test rows are none of the 63.
 
 Exits 1 if all is above 0.62 of raw, or clean-clean above raw.
 """
@@ -44,19 +45,21 @@ import torch
 from numpy.typing import NDArray
 
 from neural_scoring import clicks, hum, narrow_band, read_people, read_strangers
-from openkith.audio import SAMPLE_RATE, Audio, load, trim_silence
+from openkith.audio import SAMPLE_RATE, Audio
 from openkith.audio.degrade import add_noise
 from openkith.audio.rooms import convolve, draw_room, room_response
-from openkith.data.manifest import read_manifest
 from openkith.encoders import load_encoder
 from openkith.encoders.base import Encoder, torch_threads
+from openkith.encoders.clip_cache import usual_cache
 from openkith.enhancement.cohort_crops import Crops, make_crops, negative_people
 from openkith.enhancement.cohort_training import Recipe, whitener
 from openkith.enhancement.enhancer import Enhancer, NetSpec, shipped_enhancer
+from openkith.evaluation import ClipStore, evaluate
 from openkith.losses import EnhancementBatch, build_enhancement_loss
-from openkith.metrics import eer, open_set_report
+from openkith.metrics import eer
 from openkith.scoring.base import normalise
 
+WAYS = ("", ", enhanced", ", where better")
 CROP_SECONDS, SNR_DB, ROOM_SHARE = (1.5, 3.0), (3.0, 15.0), 0.5
 LENGTHS, OF_PERSON = (1.5, 2.0, 2.5, 3.0), 12  # of clean crops end to end
 OF_HOME, OF_STRANGERS = 2, 8  # clean crops of an utterance, and degraded ones
@@ -303,22 +306,15 @@ def clean_rates(
     return rates
 
 
-def manifest_rates(encoder: Encoder, path: Path, transforms: Sequence[Transform]) -> list[list[float]]:
-    """EER, EER of known against unknown and OSCR in % by cosine, of each transform."""
-    manifest = read_manifest(path)
-    names = manifest.speakers
-    sides = []
-    for rows in (manifest.enroll, manifest.test):
-        clips = [trim_silence(load(row.path, start=row.start, end=row.end)) for row in rows]
-        people = [names.index(row.speaker) if row.speaker in names else -1 for row in rows]
-        sides.append((encoder.embed(clips), np.array(people)))
-    (enrolled, owners), (probes, truth) = sides
+def manifest_rates(
+    store: ClipStore, path: Path, method: str, enhancers: Sequence[Enhancer | str]
+) -> list[list[float]]:
+    """EER, EER of known against unknown and OSCR in % of a method, with each enhancer; then which was taken."""
     rates = []
-    for transform in transforms:
-        own, heard = normalise(transform(enrolled)), normalise(transform(probes))
-        means = normalise(np.stack([own[owners == k].mean(axis=0) for k in range(len(names))]))
-        found = open_set_report(heard @ means.T, truth)
-        rates.append([100 * getattr(found, key) for key in ("eer", "detection_eer", "oscr")])
+    for enhancer in enhancers:
+        [found] = evaluate(path, [method], store=store, enhancer=enhancer)
+        own = [100 * getattr(found.metrics, key) for key in ("eer", "detection_eer", "oscr")]
+        rates.append([*own, float(found.chosen.endswith("+enhancer"))])
     return rates
 
 
@@ -374,11 +370,14 @@ def main() -> int:
         for seconds in LENGTHS
     }
     print_table("EER, %, clean crops end to end", ("raw", "enhanced"), by_length)
-    table = {}
-    for path in sorted(options.folder.glob("*.tsv")):
-        raw, better = manifest_rates(encoder, path, (normalise, enhancer.transform))
-        table |= {path.stem: raw, "  enhanced " + path.stem: better}
-    print_table("cosine on manifests, %", ("EER", "known-vs-unknown", "OSCR"), table)
+    store = ClipStore(load_encoder("ge2e", threads=1), usual_cache())
+    columns = ("EER", "known-vs-unknown", "OSCR", "enhanced: 1 yes")
+    for method, ways in (("cosine", ("off", enhancer)), ("auto", ("off", enhancer, "auto"))):
+        table = {}
+        for path in sorted(options.folder.glob("*.tsv")):
+            rates_of = manifest_rates(store, path, method, ways)
+            table |= {f"{path.stem}{way}": own for way, own in zip(WAYS, rates_of, strict=False)}
+        print_table(f"{method} on manifests, %", columns, table)
     misses = {
         f"all is above {ALL_SHARE} of raw": ratios["enhanced"][3] > ALL_SHARE,
         "clean-clean is worse than raw": ratios["enhanced"][0] > 1.0,
