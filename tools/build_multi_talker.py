@@ -9,19 +9,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from openkith.audio import Audio, load
-from openkith.data.manifest import read_manifest
 from openkith.encoders import load_encoder
+from openkith.enhancement.cohort_crops import negative_people
 from openkith.neural_scoring.multi_talker import MultiTalker
-
-
-def negative_people(manifest: Path) -> list[list[Audio]]:
-    """Clips of each person whose rows have the role negative, people in the order of their names."""
-    people: dict[str, list[Audio]] = {}
-    for row in read_manifest(manifest).rows:
-        if row.role == "negative":
-            people.setdefault(row.speaker, []).append(load(row.path, start=row.start, end=row.end))
-    return [people[name] for name in sorted(people)]
 
 
 def main() -> None:

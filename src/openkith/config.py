@@ -19,7 +19,7 @@ import yaml
 
 from openkith.errors import ConfigError
 
-__all__ = ["dump_yaml", "from_dict", "load_yaml", "to_dict"]
+__all__ = ["YAMLLoader", "dump_yaml", "from_dict", "load_yaml", "to_dict"]
 
 T = TypeVar("T")
 
@@ -82,7 +82,7 @@ def load_yaml(cls: type[T], path: str | Path) -> T:
         ConfigError: As `from_dict`, or the file is missing or is not YAML.
     """
     try:
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), YAMLLoader)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{path}: cannot be read ({reason}); give a YAML file") from error
@@ -97,10 +97,11 @@ def dump_yaml(options: Any) -> str:
     return text
 
 
-class _Loader(yaml.SafeLoader):
+class YAMLLoader(yaml.SafeLoader):
     """YAML 1.2's numbers, in which 1e-5 is one (YAML 1.1 takes it for text), and no key twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """What YAML calls a mapping; a key that stands there twice is refused."""
         seen: list[Any] = []
         for key, _ in node.value:
             if key.value in seen:
@@ -111,7 +112,7 @@ class _Loader(yaml.SafeLoader):
         return values
 
 
-_Loader.add_implicit_resolver(
+YAMLLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
     list("-+.0123456789"),

@@ -336,7 +336,8 @@ def fit_open_set(
         seed: Of everything random.
         members: Adapters of the methods that have any (in the fusion: on each view); None: the method's own number.
         enhancers: What embeddings go through first (None: nothing); of two, such as None and an enhancer, that with
-            fewer errors on held-out clips is taken, the first where they are alike. A method that hears the speech itself has none.
+            fewer errors on held-out clips is taken, the first where they are alike. A method that hears the speech
+            itself has none.
         far, verify_far, unknown_prior: See `Calibration`.
         progress: Called with what is being done.
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from openkith.enhancement.settings import CONFIGS, EnhancementConfig, find_config
+from openkith.enhancement.settings import CONFIGS, EnhancementConfig
 from openkith.errors import ConfigError
 from openkith.losses import enhancement_loss_class
-from openkith.training import configure
+from openkith.training import configure, find_config
 
 PUBLISHED = {
     "v2-mse": ("mse", "normal"),
@@ -28,7 +28,7 @@ def test_the_files_that_there_are() -> None:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_published_families(name: str) -> None:
-    options = configure(EnhancementConfig, find_config(name)).options
+    options = configure(EnhancementConfig, find_config(name, CONFIGS)).options
     loss, form = PUBLISHED[name]
     assert (options.net.name, options.net.activation, options.loss.name) == ("v2", "elu", loss)
     assert enhancement_loss_class(loss).needs == form
@@ -38,7 +38,7 @@ def test_the_published_families(name: str) -> None:
     assert 200 <= train.batch_size <= 1000
     assert form != "distribution" or options.loss.options == {"sigma": 1.0}
     assert (options.centre, options.centre_output, options.final) == (False, False, "last")
-    assert find_config(f"{name}.yaml") == find_config(name)
+    assert find_config(f"{name}.yaml", CONFIGS) == find_config(name, CONFIGS)
 
 
 def test_what_a_file_leaves_out_is_as_in_2022(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_what_a_file_leaves_out_is_as_in_2022(tmp_path: Path) -> None:
 )
 def test_an_error_names_key_and_remedy(setting: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        configure(EnhancementConfig, find_config("v2-mse"), [setting])
+        configure(EnhancementConfig, find_config("v2-mse", CONFIGS), [setting])
     assert str(caught.value).startswith(f"--set {setting}: ")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -80,4 +80,4 @@ def test_no_such_file() -> None:
     with pytest.raises(
         ConfigError, match="v3-mse: no such file; give a YAML file, or one of residual-supcon, v2-cs"
     ):
-        find_config("v3-mse")
+        find_config("v3-mse", CONFIGS)

@@ -12,11 +12,11 @@ import pytest
 from numpy.typing import NDArray
 
 from openkith.audio import load
+from openkith.audio.speeds import SPEEDS
 from openkith.errors import AudioError, ConfigError, NotEnoughDataError
 from openkith.neural_scoring.cohort_mixtures import (
     LEAST_SECONDS,
     SCENARIOS,
-    SPEEDS,
     Mixtures,
     make_mixtures,
     mixture,

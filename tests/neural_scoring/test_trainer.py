@@ -28,11 +28,10 @@ from openkith.neural_scoring.trainer import (
     ScorerConfig,
     TrialLoss,
     _HeldOut,
-    find_config,
     train_scorer,
     trial_batches,
 )
-from openkith.training import TrainConfig, configure, list_checkpoints, read_weights
+from openkith.training import TrainConfig, configure, find_config, list_checkpoints, read_weights
 from talkers import write_talkers
 
 NAMES = ("a", "b", "c", "d", "e", "f")
@@ -203,7 +202,9 @@ def test_the_configurations_that_come_with_openkith() -> None:
     """The values of the paper, as they are."""
     files = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
     assert files == ["clean", "enrol-model", "multi", "small", "small-enrol-model"]
-    clean, multi = (configure(ScorerConfig, find_config(name)).options for name in ("clean", "multi.yaml"))
+    clean, multi = (
+        configure(ScorerConfig, find_config(name, CONFIGS)).options for name in ("clean", "multi.yaml")
+    )
     for config in (clean, multi):
         assert (config.enrolment_seconds, config.enrolments, config.match_weight) == (4.0, 200, 0.95)
         assert config.network == NetworkConfig()
@@ -216,21 +217,21 @@ def test_the_configurations_that_come_with_openkith() -> None:
     assert multi.mixture == MixtureConfig()
     assert (multi.mixture.mixed, multi.mixture.noisy, multi.mixture.augment) == (0.7, 0.1, 0.6)
     assert multi.mixture.snr == (-3.0, 3.0)
-    configure(ScorerConfig, find_config("small"))
+    configure(ScorerConfig, find_config("small", CONFIGS))
     for name in ("enrol-model", "small-enrol-model"):
-        configure(EnrolModelConfig, find_config(name))
+        configure(EnrolModelConfig, find_config(name, CONFIGS))
 
 
 def test_configurations_are_found(tmp_path: Path) -> None:
     own = tmp_path / "clean.yaml"
     own.write_text("enrolments: 3\n")
-    assert find_config(own) == own
-    assert find_config("clean") == CONFIGS / "clean.yaml"
+    assert find_config(own, CONFIGS) == own
+    assert find_config("clean", CONFIGS) == CONFIGS / "clean.yaml"
     for name in ("cleanest", str(tmp_path / "multi.yaml"), "clean.yml"):
         with pytest.raises(
             ConfigError, match="no such file; give a YAML file, or one of clean, enrol-model, multi"
         ):
-            find_config(name)
+            find_config(name, CONFIGS)
 
 
 def test_unknown_keys(tmp_path: Path) -> None:

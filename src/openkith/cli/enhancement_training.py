@@ -53,16 +53,16 @@ def train(
     What it learns from is named in the file, or by --set data.embeddings=DIR --set data.list=FILE; see kith enhance
     lists. RUN gets checkpoints, logs and, at the end, the enhancer.
     """
-    from openkith.enhancement.settings import EnhancementConfig, find_config
+    from openkith.enhancement.settings import CONFIGS, EnhancementConfig
     from openkith.enhancement.trainer import ENHANCER, train_enhancer
-    from openkith.training import configure, is_first_process
+    from openkith.training import configure, find_config, is_first_process
 
     own = []
     if devices is not None:
         own.append(f"train.devices={devices}")
     if train_precision is not None:
         own.append(f"train.precision='{train_precision}'")  # 32 is text here
-    configured = configure(EnhancementConfig, find_config(config), [*(settings or []), *own])
+    configured = configure(EnhancementConfig, find_config(config, CONFIGS), [*(settings or []), *own])
     quiet = as_json or not is_first_process()
     if not quiet:
         for line in configured.lines():

@@ -310,15 +310,15 @@ def _configure(
     cls: type[T], config: str, settings: list[str] | None, devices: int | None, precision: str | None
 ) -> Settings[T]:
     """The configuration; an option of its own holds against ``--set``."""
-    from openkith.neural_scoring.trainer import find_config
-    from openkith.training import configure
+    from openkith.neural_scoring.trainer import CONFIGS
+    from openkith.training import configure, find_config
 
     own = []
     if devices is not None:
         own.append(f"train.devices={devices}")
     if precision is not None:
         own.append(f"train.precision='{precision}'")  # 32 is text here
-    return configure(cls, find_config(config), [*(settings or []), *own])
+    return configure(cls, find_config(config, CONFIGS), [*(settings or []), *own])
 
 
 def _noises(folder: Path | None) -> Noises:

@@ -23,7 +23,6 @@ __all__ = [
     "EnhancementTraining",
     "LossConfig",
     "NetConfig",
-    "find_config",
 ]
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -169,18 +168,3 @@ class EnhancementConfig:
     def __post_init__(self) -> None:
         if self.per_speaker is not None and self.per_speaker < 1:
             raise ConfigError(f"per_speaker is {self.per_speaker}; give 1 or more, or leave it out")
-
-
-def find_config(name: str | Path) -> Path:
-    """A configuration file, or one of those that come with openkith by its name, such as ``v2-mse``.
-
-    Raises:
-        ConfigError: There is no such file.
-    """
-    path = Path(name)
-    if path.is_file():
-        return path
-    there = {file.stem: file for file in sorted(CONFIGS.glob("*.yaml"))}
-    if path.parent == Path() and path.suffix in ("", ".yaml") and path.stem in there:
-        return there[path.stem]
-    raise ConfigError(f"{name}: no such file; give a YAML file, or one of {', '.join(there)}")

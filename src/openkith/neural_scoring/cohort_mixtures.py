@@ -13,11 +13,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import soxr
 from numpy.typing import NDArray
 
 from openkith.audio import SAMPLE_RATE, Audio
 from openkith.audio.degrade import NOISE_KINDS, NoiseKind, Samples, babble, noise, random_eq
+from openkith.audio.speeds import SPEEDS, at_speed
 from openkith.data.simulation import SCENARIOS, mixing
 from openkith.encoders.base import Encoder, FloatArray
 from openkith.errors import AudioError, ConfigError, NotEnoughDataError
@@ -28,7 +28,6 @@ __all__ = [
     "LEAST_SECONDS",
     "MIXTURE_SECONDS",
     "SCENARIOS",
-    "SPEEDS",
     "TWO_TALKERS",
     "Mixtures",
     "NoiseSource",
@@ -39,8 +38,6 @@ __all__ = [
 
 TWO_TALKERS = ("concat", "overlap", "mix")
 MIXTURE_SECONDS = 4.0
-SPEEDS = (1.0, 0.76, 0.81, 0.86, 0.91, 0.955, 1.05, 1.1, 1.16, 1.22, 1.3)
-"""At another speed a voice has another pitch and other formants: to the encoder it is another voice."""
 ENROLMENT_SECONDS = 4.0
 GAP_SECONDS = 0.1  # between a person's enrolment and what is mixed
 LEAST_SECONDS = ENROLMENT_SECONDS + GAP_SECONDS + MIXTURE_SECONDS  # of speech of a person
@@ -186,7 +183,7 @@ class Mixtures:
 def make_mixtures(
     encoder: Encoder, people: Sequence[NDArray[np.float32]], per_scenario: int, rng: np.random.Generator
 ) -> Mixtures:
-    """Mixtures of people, each of whom is as many voices as there are `SPEEDS`.
+    """Mixtures of people, each of whom is as many voices as there are `openkith.audio.speeds.SPEEDS`.
 
     A voice is enrolled by its first and by its last 4 s, and mixed from what is left of either.
 
@@ -202,9 +199,9 @@ def make_mixtures(
     voices, persons = [], []
     for person, speech in enumerate(people):
         for speed in SPEEDS:
-            voice = speech if speed == 1.0 else soxr.resample(speech, speed * SAMPLE_RATE, SAMPLE_RATE)
+            voice = at_speed(speech, speed)
             if len(voice) >= LEAST_SECONDS * SAMPLE_RATE:
-                voices.append(np.asarray(voice, np.float32))
+                voices.append(voice)
                 persons.append(person)
     if len(set(persons)) < 2:
         raise NotEnoughDataError(f"fewer than two people say {LEAST_SECONDS:.1f} s; give more speech")

@@ -25,10 +25,11 @@ import numpy as np
 import numpy.typing as npt
 
 from openkith.audio import SAMPLE_RATE, Audio
+from openkith.audio.speeds import SPEEDS
 from openkith.audio.vad import speech_segments, trim_silence
 from openkith.encoders.base import Encoder, FloatArray
 from openkith.errors import ConfigError, InputError, NotEnoughDataError
-from openkith.neural_scoring.cohort_mixtures import LEAST_SECONDS, SPEEDS, Mixtures, make_mixtures
+from openkith.neural_scoring.cohort_mixtures import LEAST_SECONDS, Mixtures, make_mixtures
 from openkith.neural_scoring.several_voices import SeveralVoices
 from openkith.neural_scoring.talker_model import CohortTrials, Line, TalkerModel, Tokens, shipped_model
 from openkith.neural_scoring.tokens import clip_tokens

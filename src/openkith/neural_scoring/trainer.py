@@ -34,7 +34,7 @@ from openkith.training import (
 )
 from openkith.training.logs import Progress
 
-__all__ = ["CONFIGS", "ScorerConfig", "TrialLoss", "find_config", "train_scorer", "trial_batches"]
+__all__ = ["CONFIGS", "ScorerConfig", "TrialLoss", "train_scorer", "trial_batches"]
 
 CONFIGS = Path(__file__).parent / "configs"
 EMBEDDED_TOGETHER = 64  # enrolments; all of a batch at once would take more memory than the rest of a step
@@ -82,21 +82,6 @@ class ScorerConfig:
                 raise ConfigError(f"{name} is {value}; give 1 or more")
         if self.held_out < 0:
             raise ConfigError(f"held_out is {self.held_out}; give 0 or more")
-
-
-def find_config(name: str | Path) -> Path:
-    """A configuration file, or one of those that come with openkith by its name, such as ``clean``.
-
-    Raises:
-        ConfigError: There is no such file.
-    """
-    path = Path(name)
-    if path.is_file():
-        return path
-    there = {file.stem: file for file in sorted(CONFIGS.glob("*.yaml"))}
-    if path.parent == Path() and path.suffix in ("", ".yaml") and path.stem in there:
-        return there[path.stem]
-    raise ConfigError(f"{name}: no such file; give a YAML file, or one of {', '.join(there)}")
 
 
 class TrialLoss:

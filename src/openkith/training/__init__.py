@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from openkith.training.loop import Trained, train
     from openkith.training.processes import is_first_process
     from openkith.training.seeds import seed_everything
-    from openkith.training.settings import Settings, configure
+    from openkith.training.settings import Settings, configure, find_config
 
 _HOMES = {
     "Settings": "openkith.training.settings",
@@ -23,6 +23,7 @@ _HOMES = {
     "is_first_process": "openkith.training.processes",
     "list_checkpoints": "openkith.training.checkpoints",
     "configure": "openkith.training.settings",
+    "find_config": "openkith.training.settings",
     "read_weights": "openkith.training.checkpoints",
     "seed_everything": "openkith.training.seeds",
     "train": "openkith.training.loop",
@@ -35,6 +36,7 @@ __all__ = [
     "Trained",
     "average",
     "configure",
+    "find_config",
     "is_first_process",
     "list_checkpoints",
     "read_weights",

@@ -10,10 +10,10 @@ from typing import Any, Generic, TypeVar
 
 import yaml
 
-from openkith.config import _Loader, from_dict, to_dict
+from openkith.config import YAMLLoader, from_dict, to_dict
 from openkith.errors import ConfigError
 
-__all__ = ["Settings", "configure"]
+__all__ = ["Settings", "configure", "find_config"]
 
 T = TypeVar("T")
 
@@ -37,6 +37,25 @@ class Settings(Generic[T]):
         """A line for each key: its value and where that came from, to be shown at the start of a training."""
         values = dict(_leaves(self.options))
         return [f"{key}: {values[key]} ({origin})" for key, origin in self.origins.items()]
+
+
+def find_config(name: str | Path, folder: Path) -> Path:
+    """A configuration file, or by its name one of those that come with openkith.
+
+    Args:
+        name: A path; or the name of a file in the folder, with or without ``.yaml``.
+        folder: Those that come with openkith.
+
+    Raises:
+        ConfigError: There is no such file.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    there = {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+    if path.parent == Path() and path.suffix in ("", ".yaml") and path.stem in there:
+        return there[path.stem]
+    raise ConfigError(f"{name}: no such file; give a YAML file, or one of {', '.join(there)}")
 
 
 def configure(cls: type[T], path: str | Path | None = None, settings: Sequence[str] = ()) -> Settings[T]:
@@ -71,7 +90,7 @@ def configure(cls: type[T], path: str | Path | None = None, settings: Sequence[s
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        values = yaml.load(path.read_text(encoding="utf-8"), YAMLLoader)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{path}: cannot be read ({reason}); give a YAML file") from error
@@ -89,7 +108,7 @@ def _parse(setting: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise ConfigError(f"{ON_COMMAND_LINE} {setting}: not key=value; write for example epochs=20")
     try:
-        return key.strip(), yaml.load(text, _Loader)
+        return key.strip(), yaml.load(text, YAMLLoader)
     except yaml.YAMLError as error:
         raise ConfigError(
             f"{ON_COMMAND_LINE} {setting}: the value is not valid YAML; quote it, or write a list as [1, 2]"
