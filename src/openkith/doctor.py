@@ -274,7 +274,7 @@ def _extra(name: str, module: str, purpose: str) -> Check:
 
 
 def _disk(where: str | Path | None) -> Check:
-    from openkith.encoders.weights import models_folder
+    from openkith.encoders.weights.published import models_folder
     from openkith.gallery.database import locate
 
     url = locate(where)

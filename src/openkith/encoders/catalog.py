@@ -12,11 +12,11 @@ from importlib import import_module
 from inspect import signature
 from pathlib import Path
 
-from openkith.encoders import sources
 from openkith.encoders.base import ENCODERS, encoder_names, load_encoder
-from openkith.encoders.downloads import Progress
-from openkith.encoders.hubs import Remote
-from openkith.encoders.weights import PUBLISHED, load_weights, models_folder
+from openkith.encoders.weights import sources
+from openkith.encoders.weights.downloads import Progress
+from openkith.encoders.weights.hubs import Remote
+from openkith.encoders.weights.published import PUBLISHED, load_weights, models_folder
 from openkith.errors import ConfigError
 
 __all__ = [
