@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from openkith.encoders.weights.published import models_folder
+from openkith.wheels import models_folder
 
 Run = Callable[..., Any]
 

@@ -18,9 +18,10 @@ from openkith.encoders import Encoder, catalog, encoder_names
 from openkith.encoders.base import ENCODERS
 from openkith.encoders.catalog import KNOWN, Known, Model
 from openkith.encoders.weights.hubs import Remote
-from openkith.encoders.weights.published import PUBLISHED, models_folder
+from openkith.encoders.weights.published import PUBLISHED
 from openkith.encoders.weights.sources import parse
 from openkith.errors import ConfigError, WeightsError
+from openkith.wheels import models_folder
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text(encoding="utf-8")
 CONTENT = b"weights" * 1000

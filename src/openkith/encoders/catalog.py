@@ -16,8 +16,9 @@ from openkith.encoders.base import ENCODERS, encoder_names, load_encoder
 from openkith.encoders.weights import sources
 from openkith.encoders.weights.downloads import Progress
 from openkith.encoders.weights.hubs import Remote
-from openkith.encoders.weights.published import PUBLISHED, load_weights, models_folder
+from openkith.encoders.weights.published import PUBLISHED, load_weights
 from openkith.errors import ConfigError
+from openkith.wheels import models_folder
 
 __all__ = [
     "ANY_WEIGHTS",

