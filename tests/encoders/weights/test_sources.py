@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from openkith.encoders.weights.hubs import Remote
-from openkith.encoders.weights.sources import cached, check, fetch, parse
+from openkith.encoders.weights.sources import cached, check, fetch, fetch_checkpoint, parse
 from openkith.errors import WeightsError
 
 CONTENT = bytes(range(256)) * 1000
@@ -141,6 +141,16 @@ def test_a_url_is_fetched_once(web: Any, models: Path) -> None:
     for text in (web.url + FILE, f"{web.url}{FILE}#sha256={SHA256}"):
         assert fetch(text, files=["*"]) == cached(text, files=[]) == file
     assert len(web.gets(FILE)) == 1
+
+
+def test_the_one_file_of_some_weights(web: Any, models: Path, tmp_path: Path) -> None:  # noqa: ARG001
+    web.serve(FILE, CONTENT)
+    assert fetch_checkpoint(web.url + FILE, files=["*.ckpt"]) == cached(web.url + FILE, files=[])
+    for name in ("a.pt", "b.pt", "net.ckpt"):
+        (tmp_path / name).write_bytes(CONTENT)
+    assert fetch_checkpoint(tmp_path, files=["*.ckpt", "*.pt"]) == tmp_path / "net.ckpt"
+    assert "2 checkpoints (a.pt, b.pt)" in refusal(lambda: fetch_checkpoint(tmp_path, files=["*.pt"]))
+    assert "no checkpoint there (*.bin)" in refusal(lambda: fetch_checkpoint(tmp_path, files=["*.bin"]))
 
 
 def test_a_digest_that_is_asked_for_later_is_held(web: Any, models: Path) -> None:  # noqa: ARG001

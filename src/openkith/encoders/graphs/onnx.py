@@ -32,7 +32,7 @@ from openkith.encoders.graphs.onnx_graph import (
     read_number,
 )
 from openkith.encoders.pieces import PieceEncoder
-from openkith.encoders.weights.checkpoints import find_checkpoint
+from openkith.encoders.weights.sources import fetch_checkpoint
 from openkith.errors import ConfigError, WeightsError, require
 
 __all__ = ["CAMPPlus", "Onnx"]
@@ -89,8 +89,6 @@ class Onnx(PieceEncoder):
         subtract_mean: bool | None = None,
         output: str | None = None,
     ) -> None:
-        from openkith.encoders.weights.sources import fetch
-
         if weights is None:
             weights = self.published
         if weights is None:
@@ -106,7 +104,7 @@ class Onnx(PieceEncoder):
                 f"threads is {threads}; give 1 or more, or leave it out for one per physical core"
             )
         runtime = require("onnxruntime", "onnx", f"encoder {self.name!r}")
-        path = find_checkpoint(fetch(weights, files=["*.onnx"]), ["*.onnx"])
+        path = fetch_checkpoint(weights, files=["*.onnx"])
         self.session, kind = _open(runtime, path, device, threads)
         metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
         inputs, outputs = _tensors(self.session.get_inputs()), _tensors(self.session.get_outputs())

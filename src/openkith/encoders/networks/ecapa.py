@@ -16,8 +16,9 @@ from torch import nn
 from openkith.audio.features import kaldi_fbank
 from openkith.encoders.networks.network import NetworkEncoder
 from openkith.encoders.networks.pooling import AttentiveStatistics
-from openkith.encoders.weights.checkpoints import find_checkpoint, load_strictly, read_state
+from openkith.encoders.weights.checkpoints import load_strictly, read_state
 from openkith.encoders.weights.published import state_digest
+from openkith.encoders.weights.sources import fetch_checkpoint
 from openkith.errors import WeightsError
 
 __all__ = ["ECAPA"]
@@ -163,9 +164,7 @@ class ECAPA(NetworkEncoder):
         precision: str = "float32",
         threads: int | None = None,
     ) -> None:
-        from openkith.encoders.weights.sources import fetch
-
-        path = find_checkpoint(fetch(weights or self.DEFAULT_WEIGHTS, files=self.FILES), self.FILES)
+        path = fetch_checkpoint(weights or self.DEFAULT_WEIGHTS, files=self.FILES)
         state = read_state(path, self.IGNORED)
         network = _network_of(state, path)
         load_strictly(network, state, path)

@@ -20,8 +20,9 @@ from torch import nn
 from openkith.audio.features import kaldi_fbank
 from openkith.encoders.networks.network import NetworkEncoder
 from openkith.encoders.networks.pooling import TemporalStatistics
-from openkith.encoders.weights.checkpoints import COUNTERS, find_checkpoint, load_strictly, read_state
+from openkith.encoders.weights.checkpoints import COUNTERS, load_strictly, read_state
 from openkith.encoders.weights.published import state_digest
+from openkith.encoders.weights.sources import fetch_checkpoint
 from openkith.errors import WeightsError
 
 __all__ = ["ERes2Net", "ERes2NetNetwork", "ERes2NetV2", "ERes2NetV2Network", "Layout"]
@@ -241,11 +242,7 @@ class _ThreeDSpeaker(NetworkEncoder):
         precision: str = "float32",
         threads: int | None = None,
     ) -> None:
-        from openkith.encoders.weights.sources import fetch
-
-        path = find_checkpoint(
-            fetch(self.published if weights is None else weights, files=self.files), self.files
-        )
+        path = fetch_checkpoint(self.published if weights is None else weights, files=self.files)
         state = read_state(path, ignored=self.ignored)
         layout = Layout.of(state, path)
         with torch.device("meta"):

@@ -19,8 +19,9 @@ from openkith.audio.features import kaldi_fbank
 from openkith.encoders.networks.network import NetworkEncoder
 from openkith.encoders.networks.pooling import TdnnAttentiveStatistics, TemporalStatistics
 from openkith.encoders.voxceleb_mel import HOP_SECONDS, normalised_log_mel
-from openkith.encoders.weights.checkpoints import find_checkpoint, load_strictly, read_state
+from openkith.encoders.weights.checkpoints import load_strictly, read_state
 from openkith.encoders.weights.published import state_digest
+from openkith.encoders.weights.sources import fetch_checkpoint
 from openkith.errors import WeightsError
 
 __all__ = ["FRAME_WIDTH", "AttentiveResNet34", "ResNet34", "ResNet34NS", "ResNet34Trunk"]
@@ -153,9 +154,7 @@ class ResNet34(NetworkEncoder):
         precision: str = "float32",
         threads: int | None = None,
     ) -> None:
-        from openkith.encoders.weights.sources import fetch
-
-        path = find_checkpoint(fetch(weights or self.DEFAULT_WEIGHTS, files=self.FILES), self.FILES)
+        path = fetch_checkpoint(weights or self.DEFAULT_WEIGHTS, files=self.FILES)
         state = read_state(path, self.IGNORED)
         dim = _rows(state, "seg_1.weight", path)
         network = _WeSpeakerNetwork(dim, two_layers="seg_2.weight" in state)
@@ -211,14 +210,12 @@ class ResNet34NS(NetworkEncoder):
         precision: str = "float32",
         threads: int | None = None,
     ) -> None:
-        from openkith.encoders.weights.sources import fetch
-
         if weights is None:
             raise WeightsError(
                 f"{self.name}: no published weights of this encoder are known; give weights= a checkpoint of the "
                 "enrolment model of neural scoring"
             )
-        path = find_checkpoint(fetch(weights, files=self.FILES), self.FILES)
+        path = fetch_checkpoint(weights, files=self.FILES)
         state = read_state(
             path,
             (*self.IGNORED, *self.OF_WHOLE_MODEL),

@@ -20,6 +20,7 @@ from openkith.encoders.networks.pooling import weighted_statistics
 from openkith.encoders.voxceleb_mel import HOP_SECONDS, hamming_window, htk_filterbank, normalised_log_mel
 from openkith.encoders.weights.checkpoints import find_checkpoint, load_strictly, read_state
 from openkith.encoders.weights.published import state_digest
+from openkith.encoders.weights.sources import fetch_checkpoint
 from openkith.errors import WeightsError
 
 __all__ = ["ResNetSE34V2", "softmax_weights"]
@@ -140,9 +141,7 @@ class ResNetSE34V2(NetworkEncoder):
         precision: str = "float32",
         threads: int | None = None,
     ) -> None:
-        from openkith.encoders.weights.sources import fetch
-
-        path = find_checkpoint(fetch(weights or self.DEFAULT_WEIGHTS, files=self.FILES), self.FILES)
+        path = fetch_checkpoint(weights or self.DEFAULT_WEIGHTS, files=self.FILES)
         state = read_state(path, self.IGNORED, strip=("module." + _ENCODER, _ENCODER, "module."))
         front_end = {name: state.pop(name) for name in list(state) if name.startswith("torchfb.")}
         _check_front_end(front_end, path)

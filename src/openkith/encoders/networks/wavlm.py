@@ -19,6 +19,7 @@ import torch
 from openkith.audio import SAMPLE_RATE
 from openkith.encoders.front_ends import waveform
 from openkith.encoders.networks.network import FRAME_SAMPLES, NetworkEncoder
+from openkith.encoders.weights import sources
 from openkith.encoders.weights.checkpoints import load_strictly, read_state
 from openkith.encoders.weights.published import state_digest
 from openkith.errors import WeightsError, require
@@ -70,10 +71,8 @@ class WavLM(NetworkEncoder):
         precision: str = "float32",
         threads: int | None = None,
     ) -> None:
-        from openkith.encoders.weights.sources import fetch
-
         transformers = require("transformers", "transformers", f"encoder {self.name!r}")
-        folder = fetch(DEFAULT_WEIGHTS if weights is None else weights, files=FILES)
+        folder = sources.fetch(DEFAULT_WEIGHTS if weights is None else weights, files=FILES)
         config = _read_config(transformers, folder)
         normalises = _read_preprocessor(folder)
         model = _build(transformers, config, folder)

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from openkith.encoders.weights.checkpoints import find_checkpoint
 from openkith.encoders.weights.downloads import Progress, file_sha256
 from openkith.encoders.weights.hubs import (
     GETTERS,
@@ -31,7 +32,7 @@ from openkith.errors import WeightsError
 from openkith.locks import locked
 from openkith.wheels import models_folder, offline
 
-__all__ = ["cached", "check", "fetch", "parse"]
+__all__ = ["cached", "check", "fetch", "fetch_checkpoint", "parse"]
 
 RECORD = "source.json"
 _WEIGHTS_SUFFIXES = {".bin", ".ckpt", ".model", ".onnx", ".pt", ".pth", ".safetensors", ".whl", ".zip"}
@@ -108,6 +109,20 @@ def fetch(weights: str | Path, *, files: Sequence[str], progress: Progress | Non
             f"{remote.folder}: cannot write the weights there ({error.strerror or error}); "
             "set KITH_MODELS to another folder"
         ) from error
+
+
+def fetch_checkpoint(weights: str | Path, *, files: Sequence[str]) -> Path:
+    """The one file of some weights, downloaded where it is not on this machine yet.
+
+    Args:
+        weights: See `parse`.
+        files: Globs for it, the most wanted first, both in a repository and in a local folder.
+
+    Raises:
+        WeightsError: As `fetch`, and a folder with none such or several.
+        MissingDependencyError: ``huggingface_hub`` is not installed.
+    """
+    return find_checkpoint(fetch(weights, files=files), files)
 
 
 def cached(weights: str | Path, *, files: Sequence[str]) -> Path | None:
