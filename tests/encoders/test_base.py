@@ -18,8 +18,8 @@ import torch
 from openkith.audio import Audio
 from openkith.encoders import Encoder, base, encoder_names, load_encoder
 from openkith.encoders.base import torch_threads
-from openkith.encoders.catalog import KNOWN
 from openkith.encoders.weights.hubs import Remote
+from openkith.encoders.weights.known_models import KNOWN
 from openkith.encoders.weights.sources import parse
 from openkith.errors import ConfigError, WeightsError
 

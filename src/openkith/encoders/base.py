@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openkith.audio import Audio
+from openkith.encoders.weights.known_models import find_known
 from openkith.errors import ConfigError
 
 __all__ = ["ENCODERS", "Encoder", "encoder_names", "load_encoder", "torch_threads"]
@@ -144,8 +145,6 @@ def _find(name_or_path: str | Path) -> tuple[str, str | Path | None]:
         raise ConfigError(
             f"{path}: its config.json names no x-vector network (architectures: ...{_X_VECTOR})"
         )
-    from openkith.encoders.catalog import find_known
-
     known = find_known(asked)
     if known is not None:
         return known.encoder, known.weights
