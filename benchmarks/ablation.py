@@ -16,7 +16,7 @@ import numpy as np
 
 from openkith.data import read_manifest
 from openkith.encoders import load_encoder
-from openkith.encoders.clip_cache import usual_cache
+from openkith.encoders.clips.clip_cache import usual_cache
 from openkith.enrolment import embedding_set
 from openkith.evaluation import ClipStore
 from openkith.metrics import open_set_report

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from openkith.audio import Audio, load, trim_silence
 from openkith.audio.augment import NOISE_KINDS, add_noise, crop, gain, noise, resample_through
 from openkith.data.manifest import Manifest, Row, read_manifest
-from openkith.encoders.ge2e import GE2E
+from openkith.encoders.networks.ge2e import GE2E
 from openkith.metrics import detection_scores, eer, trial_scores
 
 SPEECH = Path(os.environ.get("KITH_TEST_SPEECH", Path(__file__).parents[2] / "shared" / "speech"))

@@ -26,7 +26,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from openkith.audio import SAMPLE_RATE, Audio, load
-from openkith.encoders.ge2e import GE2E
+from openkith.encoders.networks.ge2e import GE2E
 
 SPEECH = Path(os.environ.get("KITH_TEST_SPEECH", Path(__file__).parents[2] / "shared" / "speech"))
 FOLDERS = ("home", "strangers", "digits", "degraded")

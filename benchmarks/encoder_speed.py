@@ -38,8 +38,8 @@ from threadpoolctl import threadpool_limits
 
 from encoder_parity import SPEECH, import_resemblyzer, install
 from openkith.audio import SAMPLE_RATE, Audio, load, trim_silence
-from openkith.encoders.ge2e import GE2E
-from openkith.encoders.streaming import embed_file_windows, embed_files
+from openkith.encoders.clips.streaming import embed_file_windows, embed_files
+from openkith.encoders.networks.ge2e import GE2E
 
 PARTS = ("one-thread", "cores", "batch", "long")
 WORKER_PARTS = ("cores-resemblyzer", "cores-ours", "batch-ours", "long-ours")

@@ -48,38 +48,38 @@ def saved(network: torch.nn.Module, path: Path, prefix: str = "") -> Path:
 
 
 def eres2netv2(folder: Path) -> Path:
-    from openkith.encoders.eres2net import ERes2NetV2Network
+    from openkith.encoders.networks.eres2net import ERes2NetV2Network
 
     return saved(ERes2NetV2Network(), folder / "eres2netv2.ckpt")
 
 
 def eres2netv2_wide(folder: Path) -> Path:
-    from openkith.encoders.eres2net import ERes2NetV2Network, Layout
+    from openkith.encoders.networks.eres2net import ERes2NetV2Network, Layout
 
     return saved(ERes2NetV2Network(Layout(base_width=24, scale=4, expansion=4)), folder / "w24s4ep4.ckpt")
 
 
 def eres2net(folder: Path) -> Path:
-    from openkith.encoders.eres2net import ERes2NetNetwork, Layout
+    from openkith.encoders.networks.eres2net import ERes2NetNetwork, Layout
 
     return saved(ERes2NetNetwork(Layout(32, 32, 2, 2)), folder / "eres2net.ckpt")
 
 
 def resnet34(folder: Path) -> Path:
-    from openkith.encoders.resnet import _WeSpeakerNetwork
+    from openkith.encoders.networks.resnet import _WeSpeakerNetwork
 
     return saved(_WeSpeakerNetwork(256, two_layers=False), folder / "resnet34.pt")
 
 
 def resnet34_ns(folder: Path) -> Path:
-    from openkith.encoders.resnet import AttentiveResNet34
+    from openkith.encoders.networks.resnet import AttentiveResNet34
 
     return saved(AttentiveResNet34(256), folder / "resnet34-ns.pt", "speaker_encoder.")
 
 
 def ecapa(channels: int) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
-        from openkith.encoders.ecapa import _Network
+        from openkith.encoders.networks.ecapa import _Network
 
         network = _Network(channels, 1536, 192, context=True, last_norm=False)
         return saved(network, folder / f"ecapa{channels}.pt")
@@ -88,7 +88,7 @@ def ecapa(channels: int) -> Callable[[Path], Path]:
 
 
 def resnetse34v2(folder: Path) -> Path:
-    from openkith.encoders.resnetse import _Network
+    from openkith.encoders.networks.resnetse import _Network
 
     return saved(_Network(512), folder / "resnetse34v2.model", "__S__.")
 
@@ -104,7 +104,7 @@ def wavlm(folder: Path) -> Path:
 
 def onnx(folder: Path) -> Path:
     """ResNet34, exported."""
-    from openkith.encoders.export import export_onnx
+    from openkith.encoders.graphs.export import export_onnx
 
     export_onnx(load_encoder("resnet34", resnet34(folder)), folder / "resnet34.onnx")
     return folder / "resnet34.onnx"

@@ -50,7 +50,7 @@ from openkith.audio.degrade import add_noise
 from openkith.audio.rooms import convolve, draw_room, room_response
 from openkith.encoders import load_encoder
 from openkith.encoders.base import Encoder, torch_threads
-from openkith.encoders.clip_cache import usual_cache
+from openkith.encoders.clips.clip_cache import usual_cache
 from openkith.enhancement.cohort_crops import Crops, make_crops, negative_people
 from openkith.enhancement.cohort_training import Recipe, whitener
 from openkith.enhancement.enhancer import Enhancer, NetSpec, shipped_enhancer

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openkith.encoders import load_encoder
-from openkith.encoders.clip_cache import usual_cache
+from openkith.encoders.clips.clip_cache import usual_cache
 from openkith.evaluation import ClipStore, Result, evaluate
 from openkith.openset import AUTO, BASELINE, METHODS
 

@@ -43,7 +43,7 @@ from openkith.audio.rooms import convolve, draw_room, room_response
 from openkith.data.manifest import Manifest, Row, read_manifest
 from openkith.data.praat import Change, change_voices
 from openkith.encoders import load_encoder
-from openkith.encoders.clip_cache import usual_cache
+from openkith.encoders.clips.clip_cache import usual_cache
 from openkith.evaluation import ClipStore, evaluate
 
 SECONDS = 3.0

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from openkith.audio import Audio, load, trim_silence
 from openkith.audio.vad import DETECTORS, speech_mask
 from openkith.data.manifest import Manifest, Row, read_manifest
-from openkith.encoders.ge2e import GE2E
+from openkith.encoders.networks.ge2e import GE2E
 from openkith.metrics import detection_scores, eer, trial_scores
 
 SPEED_CLIPS = 40

@@ -18,7 +18,7 @@ from openkith.encoders.base import ENCODERS
 from openkith.errors import WeightsError
 
 if TYPE_CHECKING:
-    from openkith.encoders.ge2e import GE2E
+    from openkith.encoders.networks.ge2e import GE2E
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["KITH_CLIP_CACHE"] = "off"  # tests that need a cache have one of their own
@@ -41,7 +41,7 @@ def speech() -> Path:
 def ge2e() -> GE2E:
     """The default encoder, published weights; skipped where neither the cache nor an index has them."""
     from openkith.encoders import load_encoder
-    from openkith.encoders.ge2e import GE2E
+    from openkith.encoders.networks.ge2e import GE2E
 
     try:
         encoder = load_encoder("ge2e", threads=1)

@@ -1,4 +1,4 @@
-"""Files that can be made again. What the cache of clips promises is held by `tests/encoders/test_clip_cache.py`."""
+"""Files that can be made again. `tests/encoders/clips/test_clip_cache.py` holds what the cache of clips promises."""
 
 from __future__ import annotations
 

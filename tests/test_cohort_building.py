@@ -15,8 +15,8 @@ import openkith.cohort_building
 from openkith.audio import Audio, load, save
 from openkith.cohort_building import build_cohort, write_cohort
 from openkith.data import Row, write_manifest
-from openkith.encoders.clip_cache import embed_cached
-from openkith.encoders.copies import COPY_CONDITIONS, embed_with_copies
+from openkith.encoders.clips.clip_cache import embed_cached
+from openkith.encoders.clips.copies import COPY_CONDITIONS, embed_with_copies
 from openkith.errors import ConfigError, InputError, ManifestError, NotEnoughDataError
 from openkith.scoring import find_cohort, load_cohort
 from openkith.scoring.base import one_view
@@ -223,6 +223,6 @@ def test_building_again_reads_what_was_embedded(
     def fail(*_: object) -> object:
         raise AssertionError("embedded again")
 
-    monkeypatch.setattr("openkith.encoders.copies.embed_views", fail)
+    monkeypatch.setattr("openkith.encoders.clips.copies.embed_views", fail)
     again = build_cohort(corpus, bands)
     assert np.array_equal(first.cohort.embeddings, again.cohort.embeddings)

@@ -14,7 +14,7 @@ import pytest
 
 from openkith import Gallery, doctor
 from openkith.doctor import Check, Diagnosis, examine
-from openkith.encoders.weights import models_folder
+from openkith.wheels import models_folder
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 

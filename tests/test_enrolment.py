@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from openkith.audio import trim_silence
-from openkith.encoders.copies import COPY_CONDITIONS, COPY_GROUPS, embed_with_copies
-from openkith.encoders.views import embed_views, view_names
+from openkith.encoders.clips.copies import COPY_CONDITIONS, COPY_GROUPS, embed_with_copies
+from openkith.encoders.clips.views import embed_views, view_names
 from openkith.enrolment import EnrolmentReport, advise, cohesion, embedding_set
 from openkith.errors import GalleryError
 

@@ -14,7 +14,7 @@ import pytest
 
 import openkith.evaluation
 from openkith.data import Manifest, Row, read_manifest, write_manifest
-from openkith.encoders.copies import COPY_CONDITIONS
+from openkith.encoders.clips.copies import COPY_CONDITIONS
 from openkith.errors import AudioError, ConfigError, InputError, ManifestError, NotEnoughDataError
 from openkith.evaluation import ClipStore, Result, evaluate
 from openkith.metrics import open_set_report

@@ -12,8 +12,8 @@ import pytest
 import openkith.evaluation
 from openkith.data import Manifest, Row
 from openkith.data.draws import redraw_enrolment
-from openkith.encoders.clip_cache import ClipCache
-from openkith.encoders.copies import COPY_CONDITIONS
+from openkith.encoders.clips.clip_cache import ClipCache
+from openkith.encoders.clips.copies import COPY_CONDITIONS
 from openkith.errors import ConfigError, ManifestError
 from openkith.evaluation import ClipStore, evaluate
 

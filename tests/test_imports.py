@@ -1,7 +1,7 @@
 """Who may import whom: the rows and bars of the design, read from the source of every module.
 
 Imports inside functions and under TYPE_CHECKING count as much as those at the top of a module, and so do modules
-named in a string ("openkith.encoders.ge2e:GE2E").
+named in a string ("openkith.encoders.networks.ge2e:GE2E").
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import openkith.roster
-from openkith.encoders.copies import embed_with_copies
-from openkith.encoders.views import embed_views
+from openkith.encoders.clips.copies import embed_with_copies
+from openkith.encoders.clips.views import embed_views
 from openkith.errors import EncoderMismatchError, GalleryError, NotEnoughDataError
 from openkith.gallery import Gallery, NewClip
 from openkith.openset import fit_open_set

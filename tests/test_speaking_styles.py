@@ -15,7 +15,7 @@ import openkith.roster
 from openkith.audio import Audio, load
 from openkith.audio.augment import GROUPS
 from openkith.data.synthesis import STYLES, SyntheticClip, TransformSource
-from openkith.encoders.copies import COPY_CONDITIONS
+from openkith.encoders.clips.copies import COPY_CONDITIONS
 from openkith.errors import AudioError, GalleryError, MissingDependencyError
 from openkith.recognizer import Recognizer
 from openkith.roster import take_snapshot

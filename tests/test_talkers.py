@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from voices import FakeEncoder, fake_cohort, voice
 
 if TYPE_CHECKING:
-    from openkith.encoders.ge2e import GE2E
+    from openkith.encoders.networks.ge2e import GE2E
 
 
 def test_another_encoder_takes_all_for_one_voice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

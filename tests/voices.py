@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from openkith.audio import SAMPLE_RATE, Audio, save
-from openkith.encoders.copies import embed_with_copies
+from openkith.encoders.clips.copies import embed_with_copies
 from openkith.enrolment import embedding_set
 from openkith.scoring import EmbeddingSet
 from openkith.scoring.base import normalise

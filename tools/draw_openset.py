@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from openkith.audio.augment import CONDITIONS
 from openkith.encoders import load_encoder
-from openkith.encoders.ge2e import VIEWS
+from openkith.encoders.networks.ge2e import VIEWS
 from openkith.evaluation import Result, evaluate
 from openkith.metrics import eer
 from openkith.openset import FUSED_MEMBERS

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from openkith.audio import Audio, load
 from openkith.data import Utterance, read_corpus, read_manifest
 from openkith.encoders import Encoder
-from openkith.encoders.clip_cache import embed_cached, usual_cache
+from openkith.encoders.clips.clip_cache import embed_cached, usual_cache
 from openkith.enrolment import embedding_set
 from openkith.errors import AudioError, ConfigError, ManifestError, NotEnoughDataError
 from openkith.scoring import EmbeddingSet

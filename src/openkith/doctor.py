@@ -274,8 +274,8 @@ def _extra(name: str, module: str, purpose: str) -> Check:
 
 
 def _disk(where: str | Path | None) -> Check:
-    from openkith.encoders.weights import models_folder
     from openkith.gallery.database import locate
+    from openkith.wheels import models_folder
 
     url = locate(where)
     folders = [models_folder()]

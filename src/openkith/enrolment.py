@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from openkith.encoders.copies import copy_groups
+from openkith.encoders.clips.copies import copy_groups
 from openkith.scoring.base import EmbeddingSet, normalise
 
 __all__ = ["EnrolmentReport", "advise", "cohesion", "embedding_set"]

@@ -22,8 +22,8 @@ from openkith.data import Manifest, Row, read_manifest
 from openkith.data.draws import redraw_enrolment
 from openkith.decision import Decision, decide
 from openkith.encoders import Encoder
-from openkith.encoders.clip_cache import ClipCache, embed_cached, usual_cache
-from openkith.encoders.copies import EmbeddedClip
+from openkith.encoders.clips.clip_cache import ClipCache, embed_cached, usual_cache
+from openkith.encoders.clips.copies import EmbeddedClip
 from openkith.enhancement.enhancer import Enhancer
 from openkith.enhancers import OFF, ChosenEnhancer, candidate_enhancers
 from openkith.enrolment import embedding_set
@@ -210,7 +210,7 @@ def evaluate(
         methods: Keys of `openkith.openset.METHODS` or `SPEECH_METHODS`, or "auto".
         encoder: Default: the default encoder.
         store: Embedded clips, to share them between manifests; its encoder is used. Default: one that keeps them for
-            the next time, see `openkith.encoders.clip_cache`.
+            the next time, see `openkith.encoders.clips.clip_cache`.
         seeds: Runs with seeds 0 to seeds - 1; a method without randomness gives the same each time.
         draws: Draws of the enrolment clips: the manifest as it is, and draws - 1 in which each person is enrolled with
             as many clips drawn from all of theirs, see `openkith.data.draws`.

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from openkith.audio import Audio
 from openkith.encoders import Encoder
-from openkith.encoders.views import embed_views
+from openkith.encoders.clips.views import embed_views
 from openkith.enhancement.enhancer import Enhancer
 from openkith.errors import ConfigError, InputError, NotEnoughDataError
 from openkith.metrics import eer

@@ -16,7 +16,7 @@ from openkith.audio import SAMPLE_RATE, Audio, load
 from openkith.audio.vad import trim_silence
 from openkith.decision import Decision, decide, decide_claim
 from openkith.encoders import Encoder, load_encoder
-from openkith.encoders.copies import EmbeddedClip, embed_with_copies
+from openkith.encoders.clips.copies import EmbeddedClip, embed_with_copies
 from openkith.enhancers import OFF, ChosenEnhancer, candidate_enhancers
 from openkith.enrolment import EnrolmentReport, advise, cohesion, embedding_set
 from openkith.errors import ConfigError, DuplicateClipError, GalleryError, require

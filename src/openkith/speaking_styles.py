@@ -10,7 +10,7 @@ import numpy as np
 from openkith.audio.augment import GROUPS
 from openkith.audio.vad import trim_silence
 from openkith.encoders import Encoder
-from openkith.encoders.views import embed_views
+from openkith.encoders.clips.views import embed_views
 from openkith.errors import AudioError, GalleryError, require
 from openkith.gallery import Clip, Gallery
 from openkith.openset import Progress

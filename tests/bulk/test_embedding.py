@@ -14,7 +14,7 @@ from openkith.bulk import embedding
 from openkith.bulk.embedding import EmbedOptions, EncoderSpec, embed_corpus
 from openkith.bulk.formats import FORMATS
 from openkith.bulk.reading import read_embeddings
-from openkith.encoders.crops import embed_crops, mean_of_crops
+from openkith.encoders.clips.crops import embed_crops, mean_of_crops
 from openkith.errors import (
     ConfigError,
     EncoderMismatchError,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from openkith.encoders.weights import models_folder
+from openkith.wheels import models_folder
 
 Run = Callable[..., Any]
 
@@ -124,14 +124,14 @@ def test_models_pull_from_an_address_without_a_server(
 ) -> None:
     monkeypatch.setenv("KITH_MODELS", str(tmp_path))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("openkith.encoders.downloads.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("openkith.encoders.weights.downloads.PAUSE_SECONDS", 0.0)
     assert "Connection refused" in only_line(kith("models", "pull", "http://127.0.0.1:9/a.pt"))
 
 
 @pytest.fixture
 def exported(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What was handed to the export, which is tested where it is; it only writes a file here."""
-    from openkith.encoders.export import ExportReport
+    from openkith.encoders.graphs.export import ExportReport
 
     calls: list[Any] = []
 
@@ -140,7 +140,7 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         path.write_bytes(b"graph")
         return ExportReport(path, 2.5e-7, 1e-4, 9, "samples", 5)
 
-    monkeypatch.setattr("openkith.encoders.export.export_onnx", export_onnx)
+    monkeypatch.setattr("openkith.encoders.graphs.export.export_onnx", export_onnx)
     return calls
 
 

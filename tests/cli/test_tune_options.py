@@ -171,6 +171,6 @@ def test_evaluating_again_reads_what_was_embedded(
     def fail(*_: object) -> object:
         raise AssertionError("embedded again")
 
-    monkeypatch.setattr("openkith.encoders.copies.embed_views", fail)
+    monkeypatch.setattr("openkith.encoders.clips.copies.embed_views", fail)
     again = json.loads(kith("evaluate", manifest, "--method", "cosine", "--json").stdout)
     assert again["results"][0]["eer"] == first["results"][0]["eer"]

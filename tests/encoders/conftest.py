@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from openkith.encoders.ge2e import GE2E
+from openkith.encoders.networks.ge2e import GE2E
 
 
 def random_state(seed: int) -> dict[str, torch.Tensor]:
@@ -133,7 +133,7 @@ class Web:
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     """A server without files; downloads do not wait between attempts, and go by no proxy."""
-    monkeypatch.setattr("openkith.encoders.downloads.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("openkith.encoders.weights.downloads.PAUSE_SECONDS", 0.0)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("KITH_OFFLINE", raising=False)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)

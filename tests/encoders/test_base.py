@@ -18,9 +18,9 @@ import torch
 from openkith.audio import Audio
 from openkith.encoders import Encoder, base, encoder_names, load_encoder
 from openkith.encoders.base import torch_threads
-from openkith.encoders.catalog import KNOWN
-from openkith.encoders.hubs import Remote
-from openkith.encoders.sources import parse
+from openkith.encoders.weights.hubs import Remote
+from openkith.encoders.weights.known_models import KNOWN
+from openkith.encoders.weights.sources import parse
 from openkith.errors import ConfigError, WeightsError
 
 
@@ -175,7 +175,7 @@ def test_published_models_are_what_encoders_ask_for(name: str, monkeypatch: pyte
 
     for package in ("transformers", "onnxruntime"):
         pytest.importorskip(package)
-    monkeypatch.setattr("openkith.encoders.sources.fetch", fetch)
+    monkeypatch.setattr("openkith.encoders.weights.sources.fetch", fetch)
     with pytest.raises(WeightsError, match=r"^far enough$"):
         load_encoder(name)
     [(weights, files)] = calls

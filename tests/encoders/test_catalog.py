@@ -16,11 +16,13 @@ from openkith.audio import Audio
 from openkith.cli import app
 from openkith.encoders import Encoder, catalog, encoder_names
 from openkith.encoders.base import ENCODERS
-from openkith.encoders.catalog import KNOWN, Known, Model
-from openkith.encoders.hubs import Remote
-from openkith.encoders.sources import parse
-from openkith.encoders.weights import PUBLISHED, models_folder
+from openkith.encoders.catalog import Model
+from openkith.encoders.weights.hubs import Remote
+from openkith.encoders.weights.known_models import KNOWN, Known
+from openkith.encoders.weights.published import PUBLISHED
+from openkith.encoders.weights.sources import parse
 from openkith.errors import ConfigError, WeightsError
+from openkith.wheels import models_folder
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text(encoding="utf-8")
 CONTENT = b"weights" * 1000
@@ -40,27 +42,6 @@ def published(web: Any, models: Path, monkeypatch: pytest.MonkeyPatch) -> Known:
 
 def test_the_default_is_that_of_load_encoder() -> None:
     assert catalog.DEFAULT == "ge2e"
-
-
-@pytest.mark.parametrize("known", KNOWN.values(), ids=list(KNOWN))
-def test_the_table_is_sound(known: Known) -> None:
-    assert KNOWN[known.name] is known
-    assert known.encoder in ENCODERS
-    assert (known.eer is None) == (known.eer_source is None)
-    assert known.eer is None or 0.1 < known.eer < 10  # percent
-    assert known.name not in ENCODERS or known.encoder == known.name
-    if known.weights is None:
-        assert known.name in PUBLISHED
-        assert known.licence == PUBLISHED[known.name].licence
-    else:
-        remote = parse(known.weights)
-        assert isinstance(remote, Remote)
-        assert remote.kind == "url" or known.files
-        assert known.sha256 is None or len(known.sha256) == 64
-
-
-def test_every_wheel_is_in_the_table() -> None:
-    assert {name for name, known in KNOWN.items() if known.weights is None} == set(PUBLISHED)
 
 
 def test_models(models: Path, bands: Any) -> None:  # noqa: ARG001

@@ -19,7 +19,7 @@ from openkith.audio import Audio, load, trim_silence
 from openkith.audio.degrade import add_noise
 from openkith.audio.rooms import convolve, draw_room, room_response
 from openkith.data.manifest import read_manifest
-from openkith.encoders.ge2e import GE2E
+from openkith.encoders.networks.ge2e import GE2E
 from openkith.enhancement.enhancer import (
     SHIPPED,
     WEIGHTS_FILE,

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from openkith.audio import Audio
-from openkith.encoders.resnet import ResNet34NS
+from openkith.encoders.networks.resnet import ResNet34NS
 from openkith.errors import ConfigError, WeightsError
 from openkith.neural_scoring.checkpoints import read_model, start_from_enrolment_model
 from openkith.neural_scoring.network import NetworkConfig

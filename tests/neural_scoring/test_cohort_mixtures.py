@@ -24,7 +24,7 @@ from openkith.neural_scoring.cohort_mixtures import (
 )
 
 if TYPE_CHECKING:
-    from openkith.encoders.ge2e import GE2E
+    from openkith.encoders.networks.ge2e import GE2E
 
 RATE = 16_000
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from openkith.audio import load
-from openkith.encoders.resnet import ResNet34NS
+from openkith.encoders.networks.resnet import ResNet34NS
 from openkith.errors import AudioError, ConfigError, NotEnoughDataError, WeightsError
 from openkith.losses.softmax import AAMSoftmaxLoss
 from openkith.neural_scoring import NetworkConfig, WholeNetwork, start_from_enrolment_model

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from token_people import DIM, LOOKS, PREFIXES, some_model, some_tokens, unit
 
 if TYPE_CHECKING:
-    from openkith.encoders.ge2e import GE2E
+    from openkith.encoders.networks.ge2e import GE2E
 
 
 class Named:

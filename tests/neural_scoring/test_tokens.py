@@ -21,7 +21,7 @@ from openkith.neural_scoring.talker_model import LOOKS, Tokens
 from openkith.neural_scoring.tokens import PREFIX_FRAMES, clip_tokens, tokens_of_clips
 
 if TYPE_CHECKING:
-    from openkith.encoders.ge2e import GE2E
+    from openkith.encoders.networks.ge2e import GE2E
 
 PLAIN, CLEANED = range(len(LOOKS))
 

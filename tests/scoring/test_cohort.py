@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from openkith.audio.augment import GROUPS
-from openkith.encoders.ge2e import GE2E
+from openkith.encoders.networks.ge2e import GE2E
 from openkith.errors import InputError, NotEnoughDataError
 from openkith.scoring import (
     AsNorm,

@@ -15,7 +15,7 @@ from openkith.bulk.listing import Item
 from openkith.bulk.parts import Measures, Outcome
 from openkith.bulk.tables import cell
 from openkith.encoders import Encoder
-from openkith.encoders.crops import CROP_SECONDS, check_crops, embed_crops, mean_of_crops
+from openkith.encoders.clips.crops import CROP_SECONDS, check_crops, embed_crops, mean_of_crops
 from openkith.errors import ConfigError, InputError
 
 __all__ = ["NO_VAD", "EmbedOptions", "embed_group", "failed"]
@@ -34,8 +34,8 @@ class EmbedOptions:
     Attributes:
         format: A key of `openkith.bulk.formats.FORMATS`. Unless told: an npy-tree where there are crops to keep, else
             safetensors.
-        crops: The encoder over so many evenly spaced crops, see `openkith.encoders.crops`: (crops, d) arrays in an
-            npy-tree, their L2-normalised mean in other formats. None: over the whole clip.
+        crops: The encoder over so many evenly spaced crops, see `openkith.encoders.clips.crops`: (crops, d) arrays in
+            an npy-tree, their L2-normalised mean in other formats. None: over the whole clip.
         crop_seconds: Length of a crop.
         vad: A key of `openkith.audio.vad.DETECTORS`: only what it takes for speech is embedded, as enrolment does.
             "none": clips are embedded as they are, as published results on VoxCeleb have it.

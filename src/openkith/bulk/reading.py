@@ -19,7 +19,7 @@ from openkith.bulk.listing import read_keys
 from openkith.bulk.store import CONFIG, ERRORS, INDEX, JOURNAL, committed_sizes, read_config
 from openkith.bulk.tables import cell, read_table
 from openkith.data.trees import detect
-from openkith.encoders.crops import mean_of_crops
+from openkith.encoders.clips.crops import mean_of_crops
 from openkith.errors import InputError, NotEnoughDataError
 
 __all__ = ["Embeddings", "read_embeddings"]

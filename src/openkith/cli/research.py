@@ -86,7 +86,7 @@ def evaluate(
 
     With several seeds or draws, means are printed, and below them the standard deviations.
     """
-    from openkith.encoders.clip_cache import usual_cache
+    from openkith.encoders.clips.clip_cache import usual_cache
     from openkith.evaluation import ClipStore
     from openkith.evaluation import evaluate as measure
 

@@ -143,7 +143,7 @@ def export_model(
 ) -> None:
     """Write an encoder as ONNX, compare it with the original, and refuse what differs."""
     from openkith.encoders import load_encoder
-    from openkith.encoders.export import export_onnx
+    from openkith.encoders.graphs.export import export_onnx
 
     check_folder(out)
     with progress(first_task(f"exporting {name}", name if weights is None else None), quiet=as_json):

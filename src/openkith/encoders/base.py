@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openkith.audio import Audio
+from openkith.encoders.weights.known_models import find_known
 from openkith.errors import ConfigError
 
 __all__ = ["ENCODERS", "Encoder", "encoder_names", "load_encoder", "torch_threads"]
@@ -60,16 +61,16 @@ class Encoder(Protocol):
 
 #: Name to "module:class"; the module is imported when the encoder is asked for.
 ENCODERS: dict[str, str] = {
-    "ge2e": "openkith.encoders.ge2e:GE2E",
-    "wavlm": "openkith.encoders.wavlm:WavLM",
-    "eres2netv2": "openkith.encoders.eres2net:ERes2NetV2",
-    "eres2net": "openkith.encoders.eres2net:ERes2Net",
-    "resnet34": "openkith.encoders.resnet:ResNet34",
-    "resnet34-ns": "openkith.encoders.resnet:ResNet34NS",
-    "ecapa": "openkith.encoders.ecapa:ECAPA",
-    "resnetse34v2": "openkith.encoders.resnetse:ResNetSE34V2",
-    "campplus": "openkith.encoders.onnx:CAMPPlus",
-    "onnx": "openkith.encoders.onnx:Onnx",
+    "ge2e": "openkith.encoders.networks.ge2e:GE2E",
+    "wavlm": "openkith.encoders.networks.wavlm:WavLM",
+    "eres2netv2": "openkith.encoders.networks.eres2net:ERes2NetV2",
+    "eres2net": "openkith.encoders.networks.eres2net:ERes2Net",
+    "resnet34": "openkith.encoders.networks.resnet:ResNet34",
+    "resnet34-ns": "openkith.encoders.networks.resnet:ResNet34NS",
+    "ecapa": "openkith.encoders.networks.ecapa:ECAPA",
+    "resnetse34v2": "openkith.encoders.networks.resnetse:ResNetSE34V2",
+    "campplus": "openkith.encoders.graphs.onnx:CAMPPlus",
+    "onnx": "openkith.encoders.graphs.onnx:Onnx",
 }
 DEVICE = "auto"
 PRECISION = "float32"
@@ -98,7 +99,7 @@ def load_encoder(
             or a folder of transformers with an x-vector network (WavLM, wav2vec 2.0, UniSpeech-SAT ...).
         weights: Instead of the published ones: a local file or folder, the id of a model on Hugging Face
             (``"owner/name"``) or ModelScope (``"modelscope:owner/name"``), or a URL. See
-            `openkith.encoders.sources.fetch`.
+            `openkith.encoders.weights.sources.fetch`.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
         precision: ``"float32"``, or ``"bfloat16"``, which is faster where the processor has it, and less exact.
         threads: Torch threads that embedding may use; default: torch's own, one per physical core.
@@ -144,8 +145,6 @@ def _find(name_or_path: str | Path) -> tuple[str, str | Path | None]:
         raise ConfigError(
             f"{path}: its config.json names no x-vector network (architectures: ...{_X_VECTOR})"
         )
-    from openkith.encoders.catalog import find_known
-
     known = find_known(asked)
     if known is not None:
         return known.encoder, known.weights

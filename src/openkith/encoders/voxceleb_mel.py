@@ -4,8 +4,8 @@ Pre-emphasis 0.97, power spectrum of 25/10 ms Hamming frames centred on multiple
 HTK's mel scale without area norm from 0 Hz to half the sample rate, log(x + 1e-6), and each mel band brought to zero
 mean and unit variance over the clip. Before the first sample, and beyond either end, the clip is mirrored.
 
-Used by `openkith.encoders.resnetse` (64 bands, full scale 1) and by the ResNet34 of neural scoring in
-`openkith.encoders.resnet` (80 bands, full scale 32768).
+Used by `openkith.encoders.networks.resnetse` (64 bands, full scale 1) and by the ResNet34 of neural scoring in
+`openkith.encoders.networks.resnet` (80 bands, full scale 32768).
 """
 
 from __future__ import annotations

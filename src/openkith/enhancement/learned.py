@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from openkith.encoders.checkpoints import read_state
+from openkith.encoders.weights.checkpoints import read_state
 from openkith.enhancement.data import FloatArray, Transform, mean_embedding
 from openkith.enhancement.enhancer import Enhancer, NetSpec
 from openkith.enhancement.material import Material

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openkith.encoders.checkpoints import find_checkpoint, load_strictly, read_state
+from openkith.encoders.weights.checkpoints import find_checkpoint, load_strictly, read_state
 from openkith.errors import ConfigError, WeightsError
 from openkith.neural_scoring.network import NetworkConfig, WholeNetwork
 

@@ -18,9 +18,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from openkith.encoders.checkpoints import load_strictly
-from openkith.encoders.network import pick_device
-from openkith.encoders.resnet import AttentiveResNet34
+from openkith.encoders.networks.network import pick_device
+from openkith.encoders.networks.resnet import AttentiveResNet34
+from openkith.encoders.weights.checkpoints import load_strictly
 from openkith.errors import ConfigError, NotEnoughDataError, WeightsError
 from openkith.losses.softmax import AAMSoftmaxLoss
 from openkith.metrics import eer

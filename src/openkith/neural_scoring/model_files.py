@@ -11,7 +11,7 @@ import torch
 
 from openkith.artefact import CONFIG_FILE
 from openkith.config import from_dict, to_dict
-from openkith.encoders.checkpoints import load_strictly
+from openkith.encoders.weights.checkpoints import load_strictly
 from openkith.errors import ConfigError, InputError, KithError, WeightsError
 from openkith.neural_scoring.checkpoints import (
     ALONE,

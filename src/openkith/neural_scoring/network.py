@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from openkith.encoders.resnet import (
+from openkith.encoders.networks.resnet import (
     FRAME_WIDTH,
     INT16_SCALE,
     N_MELS,

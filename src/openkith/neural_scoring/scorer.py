@@ -19,11 +19,11 @@ from openkith.audio import SAMPLE_RATE, Audio
 from openkith.config import from_dict, to_dict
 from openkith.encoders import Encoder
 from openkith.encoders.base import FloatArray, torch_threads
-from openkith.encoders.checkpoints import COUNTERS, load_strictly
-from openkith.encoders.network import pick_device
-from openkith.encoders.resnet import STRIDE
+from openkith.encoders.networks.network import pick_device
+from openkith.encoders.networks.resnet import STRIDE
 from openkith.encoders.voxceleb_mel import HOP, WINDOW
-from openkith.encoders.weights import state_digest
+from openkith.encoders.weights.checkpoints import COUNTERS, load_strictly
+from openkith.encoders.weights.published import state_digest
 from openkith.errors import ConfigError, EncoderMismatchError, InputError, KithError, WeightsError
 from openkith.neural_scoring.checkpoints import HEADS, read_model
 from openkith.neural_scoring.network import (
@@ -56,7 +56,7 @@ class NeuralScorer:
     Args:
         network: Trained; is put in evaluation mode.
         encoder: What made the embeddings and frames of training, for a network that has no encoders of its own.
-        device: Where the network runs, see `openkith.encoders.network.pick_device`.
+        device: Where the network runs, see `openkith.encoders.networks.network.pick_device`.
         threads: Torch threads; default: torch's own.
 
     Attributes:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from openkith.audio import SAMPLE_RATE, Audio
 from openkith.audio.features import power_mel
 from openkith.encoders.base import Encoder, FloatArray
-from openkith.encoders.ge2e import (
+from openkith.encoders.networks.ge2e import (
     ESTIMATE_FROM,
     ESTIMATE_WHOLLY,
     GE2E,

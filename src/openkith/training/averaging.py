@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openkith.encoders.checkpoints import read_state
+from openkith.encoders.weights.checkpoints import read_state
 from openkith.errors import ConfigError, WeightsError
 from openkith.training.checkpoints import MODEL, list_checkpoints
 
