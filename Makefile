@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: demo test test-slow lint types check install install-dev clean
@@ -11,10 +12,10 @@ demo: install  ## a synthetic household end to end, with kith-report.html
 	$(BIN)/kith demo
 
 test: install-dev  ## the tests, without those marked slow
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-slow: install-dev  ## only the tests marked slow
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 lint: install-dev
 	$(BIN)/ruff check .

@@ -186,7 +186,7 @@ def test_why_the_method_is_in_use() -> None:
 
 def test_a_rate_that_is_not_defined_is_none_in_json() -> None:
     errors = {"cosine": HeldOutErrors(0.1, math.nan)}
-    report = TuneReport("cosine", "auto", errors, "because", LINE, ())
+    report = TuneReport("cosine", None, "auto", errors, "because", LINE, ())
     values = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert values["errors"] == {"cosine": {"eer": 0.1, "detection_eer": None}}
     assert values["calibration"]["basis"] == ["clips"] * 3
