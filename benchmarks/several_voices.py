@@ -23,9 +23,10 @@ from openkith.audio import SAMPLE_RATE, Audio, load, trim_silence
 from openkith.data import Row, read_manifest
 from openkith.encoders import Encoder, load_encoder
 from openkith.neural_scoring.talker_model import shipped_model
+from openkith.openset import OpenSetModel
 from openkith.recognizer import Recognizer
-from openkith.roster import Roster
-from openkith.talkers import decide_talkers, sounds_like_several, speech_tokens, talker_roster
+from openkith.roster import take_snapshot
+from openkith.talkers import decide_talkers, fit_talkers, sounds_like_several, speech_tokens
 
 LONG, SHORT = 6.0, 3.0  # seconds
 
@@ -49,9 +50,9 @@ def mixtures(first: Audio, second: Audio) -> dict[str, Audio]:
     return {name: Audio(samples, name) for name, samples in {**made, "at once": a[:n] + b[:n]}.items()}
 
 
-def noticed(roster: Roster, encoder: Encoder, clip: Audio) -> tuple[bool, bool]:
+def noticed(talkers: OpenSetModel, encoder: Encoder, clip: Audio) -> tuple[bool, bool]:
     tokens = speech_tokens(encoder, trim_silence(clip))
-    return shipped_model().several_voices(tokens) > 0.0, sounds_like_several(roster, tokens)
+    return shipped_model().several_voices(tokens) > 0.0, sounds_like_several(talkers, tokens)
 
 
 def measure(encoder: Encoder, path: Path, pairs: int, clips: int, seed: int) -> None:
@@ -62,11 +63,13 @@ def measure(encoder: Encoder, path: Path, pairs: int, clips: int, seed: int) -> 
     ):
         for name in manifest.speakers:
             recognizer.enroll(name, read([row for row in manifest.enroll if row.speaker == name]))
-        roster = talker_roster(recognizer.gallery)
+        snapshot = take_snapshot(recognizer.gallery, all_clips=True)
+    talkers = fit_talkers(snapshot.enrolment()[0], encoder.fingerprint)
+    assert talkers is not None
     test = [manifest.test[i] for i in rng.permutation(len(manifest.test))[:clips]]
-    alone = [noticed(roster, encoder, clip) for clip in read(test)]
+    alone = [noticed(talkers, encoder, clip) for clip in read(test)]
     print(
-        f"\n{manifest.name}: {len(roster.names)} people\n"
+        f"\n{manifest.name}: {len(snapshot.names)} people\n"
         f"{'':18}{'clip itself':>12}{'in all':>9}{'heard':>8}{'others':>8}"
     )
     print(
@@ -82,10 +85,10 @@ def measure(encoder: Encoder, path: Path, pairs: int, clips: int, seed: int) -> 
         for name, clip in mixtures(*read(rows)).items():
             speech = trim_silence(clip)
             tokens = speech_tokens(encoder, speech)
-            decision = decide_talkers(roster, encoder, tokens, clip, speech.seconds)
+            decision = decide_talkers(talkers, snapshot.names, encoder, tokens, clip, speech.seconds)
             heard = {person.name for person in decision.heard}
             counts = len(heard & people), len(heard - people)
-            found.setdefault(name, []).append((*noticed(roster, encoder, clip), *counts))
+            found.setdefault(name, []).append((*noticed(talkers, encoder, clip), *counts))
     for name, own in found.items():
         itself, full, both, others = np.mean(np.array(own, float), axis=0)
         print(f"{name:18}{itself:12.1%}{full:9.1%}{both:8.2f}{others:8.2f}", flush=True)

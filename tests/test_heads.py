@@ -235,7 +235,7 @@ def test_damaged_tuned_head(damage: Damage) -> None:
 @pytest.mark.parametrize("number", [0, 1, None, "2"])
 def test_another_format(simple: OpenSetModel, number: Any) -> None:
     config, arrays = stored(simple)
-    with pytest.raises(GalleryError, match=rf"has format {number}, this version reads 2; run: kith tune"):
+    with pytest.raises(GalleryError, match=rf"has format {number}, this version reads 3; run: kith tune"):
         unpack_model({**config, "format": number}, arrays, None)
     with pytest.raises(GalleryError, match="has format None"):
         unpack_model({}, {}, None)

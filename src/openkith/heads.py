@@ -11,23 +11,27 @@ import numpy as np
 
 from openkith.enhancers import pack_enhancer, unpack_enhancer
 from openkith.errors import GalleryError, KithError
+from openkith.neural_scoring.talker_method import TalkerMethod
 from openkith.openset import HeldOutErrors, OpenSetModel, restore_scorer
 from openkith.scoring.base import Arrays, EmbeddingSet, FloatArray, Listener, Scorer, guessed_conditions
 from openkith.scoring.calibration import Calibration, HeldOutScores
 from openkith.scoring.holdout import ORIGINAL_SHARE
 
-__all__ = ["add_strangers", "pack_model", "unpack_model"]
+__all__ = ["add_strangers", "pack_model", "unpack_model", "unpack_talkers"]
 
-FORMAT = 2
-_SCORER, _HELD_OUT, _ENHANCER = "scorer/", "held_out/", "enhancer/"
+FORMAT = 3
+_SCORER, _HELD_OUT, _ENHANCER, _TALKERS = "scorer/", "held_out/", "enhancer/", "talkers/"
 
 
-def pack_model(model: OpenSetModel, extra: Mapping[str, Any]) -> tuple[dict[str, Any], Arrays]:
+def pack_model(
+    model: OpenSetModel, extra: Mapping[str, Any], talkers: OpenSetModel | None = None
+) -> tuple[dict[str, Any], Arrays]:
     """Configuration (JSON) and arrays of a model; its calibration is made again from the held-out scores.
 
     Args:
         model: A fitted model.
         extra: More configuration to keep with it.
+        talkers: The multi-talker scorer for the same people, to be kept with it.
     """
     scorer_config, scorer_arrays = model.scorer.state()
     errors = {
@@ -43,12 +47,16 @@ def pack_model(model: OpenSetModel, extra: Mapping[str, Any]) -> tuple[dict[str,
         "errors": errors,
         "shape": list(model.shape),
         "enhancer": None,
+        "talkers": None,
         **extra,
     }
     enhancer_arrays: Arrays = {}
+    talker_arrays: Arrays = {}
+    if talkers is not None:
+        config["talkers"], talker_arrays = talkers.scorer.state()
     if model.enhancer is not None:
         config["enhancer"], enhancer_arrays = pack_enhancer(model.enhancer)
-    parts = {_SCORER: scorer_arrays, _ENHANCER: enhancer_arrays}
+    parts = {_SCORER: scorer_arrays, _ENHANCER: enhancer_arrays, _TALKERS: talker_arrays}
     arrays = {
         f"{part}{key}": np.ascontiguousarray(value)
         for part, own in parts.items()
@@ -100,6 +108,27 @@ def unpack_model(
     calibration = Calibration.fit(held_out, **settings)
     model = OpenSetModel(asked, method, scorer, held_out, calibration, errors, shape, enhancer)
     return model if strangers is None else add_strangers(model, strangers, **settings)
+
+
+def unpack_talkers(config: Mapping[str, Any], arrays: Arrays, **settings: Any) -> OpenSetModel | None:
+    """The multi-talker scorer that `pack_model` was given, calibrated with these settings; None if it was given none.
+
+    Raises:
+        GalleryError: Another version wrote it, or it is damaged.
+    """
+    if config.get("talkers") is None:
+        return None
+    try:
+        scorer = TalkerMethod.restore(config["talkers"], _part(arrays, _TALKERS))
+        held_out = scorer.held_out()
+    except (KithError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(f"{type(error).__name__} {error}".split())
+        raise GalleryError(
+            f"the stored head is damaged, or of another version ({reason}); run: kith tune"
+        ) from error
+    calibration, name = Calibration.fit(held_out, **settings), TalkerMethod.name
+    errors = {name: HeldOutErrors.of(held_out)}
+    return OpenSetModel(name, name, scorer, held_out, calibration, errors, scorer.people.shape[1:])
 
 
 def _part(arrays: Arrays, prefix: str) -> Arrays:

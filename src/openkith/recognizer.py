@@ -31,12 +31,11 @@ from openkith.speaking_styles import add_styles
 from openkith.strangers import cut_long, stranger_recordings
 from openkith.talkers import (
     Voices,
-    can_hear_several,
     check_voices,
     decide_talkers,
+    fit_talkers,
     sounds_like_several,
     speech_tokens,
-    talker_roster,
 )
 
 __all__ = ["CalibrationReport", "Recognizer", "Source", "TuneReport"]
@@ -76,7 +75,6 @@ class Recognizer:
         self._threads = threads
         self._enhancer = enhancer
         self._roster: Roster | None = None
-        self._talkers: Roster | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -215,7 +213,9 @@ class Recognizer:
             "seed": seed,
             "styles": styles,
         }
-        config, arrays = pack_model(model, extra)
+        plain = snapshot.enrolment()[0] if styles else enrolment
+        talkers = fit_talkers(plain, self.encoder.fingerprint, **snapshot.settings)
+        config, arrays = pack_model(model, extra, talkers)
         # Numbers are rounded for storing: what is told below is what will be used.
         model = unpack_model(config, arrays, None, **snapshot.settings)
         self.gallery.save_head(
@@ -299,12 +299,13 @@ class Recognizer:
         audio = _load(clip)
         roster = self._current_roster()
         speech = trim_silence(audio)
-        if voices == "several" or (voices == "auto" and can_hear_several(self.encoder)):
+        if voices == "several" or (voices == "auto" and roster.talkers is not None):
             tokens = speech_tokens(self.encoder, speech)
-            if self._talkers is None or self._talkers.version != roster.version:
-                self._talkers = talker_roster(self.gallery)
-            if voices == "several" or sounds_like_several(self._talkers, tokens):
-                return decide_talkers(self._talkers, self.encoder, tokens, audio, speech.seconds)
+            assert roster.talkers is not None  # else there are no tokens
+            if voices == "several" or sounds_like_several(roster.talkers, tokens):
+                return decide_talkers(
+                    roster.talkers, roster.names, self.encoder, tokens, audio, speech.seconds
+                )
         llrs = roster.model.speech_llrs(self.encoder, [speech])[0]
         model = roster.model
         return decide(llrs, roster.names, model.calibration, speech.seconds, model.method, roster.note)
@@ -330,7 +331,7 @@ class Recognizer:
 
     def forget(self, name: str) -> Receipt:
         """Erase a person, and every head that learned from them."""
-        self._roster = self._talkers = None  # they hold the person's embeddings
+        self._roster = None  # it holds the person's embeddings
         return self.gallery.forget(name)
 
     def reembed(self, progress: Callable[[int, int], None] | None = None) -> int:

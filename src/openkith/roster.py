@@ -14,10 +14,11 @@ from openkith.enhancement.enhancer import Enhancer
 from openkith.enrolment import embedding_set
 from openkith.errors import EncoderMismatchError, GalleryError, NotEnoughDataError
 from openkith.gallery import AuditEntry, Clip, Gallery, Person, StoredHead
-from openkith.heads import unpack_model
+from openkith.heads import unpack_model, unpack_talkers
 from openkith.openset import BASELINE, FALLBACK, OpenSetModel, fit_open_set
 from openkith.scoring import EmbeddingSet, find_cohort
 from openkith.scoring.holdout import enough_voices
+from openkith.talkers import fit_talkers
 
 __all__ = ["CALIBRATION", "Roster", "Snapshot", "check_encoder", "joined", "take_snapshot", "version_of"]
 
@@ -115,6 +116,7 @@ class Roster:
         names: The C people, in the order of the model's columns.
         clip_ids: The gallery's number of each enrolment clip, in the order of the model's held-out scores.
         model: The tuned head where there is a fresh one; else cosine with AS-norm.
+        talkers: The multi-talker scorer for them, see `openkith.talkers`; None where there is none for the encoder.
         note: What a decision must say of the model; may be empty.
     """
 
@@ -122,6 +124,7 @@ class Roster:
     names: tuple[str, ...]
     clip_ids: tuple[int, ...]
     model: OpenSetModel
+    talkers: OpenSetModel | None
     note: str
 
     @classmethod
@@ -145,15 +148,18 @@ class Roster:
             learned = set(head.config.get("background", ()))
             unheard = _voices([clip for clip in snapshot.background if clip.sha256 not in learned])
             model = unpack_model(head.config, head.arrays, unheard, **snapshot.settings)
-            return cls(snapshot.version, snapshot.names, tuple(head.config["clips"]), model, "")
+            talkers = unpack_talkers(head.config, head.arrays, **snapshot.settings)
+            return cls(snapshot.version, snapshot.names, tuple(head.config["clips"]), model, talkers, "")
         enrolment, halves = snapshot.enrolment()
         cohort = joined(snapshot.others())
         method = FALLBACK if enough_voices(cohort) else BASELINE
         model = fit_open_set(
             method, enrolment, cohort, halves=halves, enhancers=enhancers, **snapshot.settings
         )
+        talkers = fit_talkers(enrolment, fingerprint, **snapshot.settings)
         ids = tuple(clip.id for clip in snapshot.clips)
-        return cls(snapshot.version, snapshot.names, ids, model, NOT_TUNED if head is None else STALE)
+        note = NOT_TUNED if head is None else STALE
+        return cls(snapshot.version, snapshot.names, ids, model, talkers, note)
 
 
 def check_encoder(stored: str | None, fingerprint: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -10,23 +11,21 @@ from openkith.audio import Audio
 from openkith.decision import Decision, decide_several
 from openkith.encoders import Encoder
 from openkith.errors import ConfigError
-from openkith.gallery import Gallery
 from openkith.neural_scoring.talker_method import TalkerMethod
 from openkith.neural_scoring.talker_model import Tokens, shipped_model
-from openkith.openset import fit_open_set
-from openkith.roster import Roster, take_snapshot
+from openkith.openset import OpenSetModel, fit_open_set
+from openkith.scoring import EmbeddingSet
 
 if TYPE_CHECKING:
     from openkith.neural_scoring.multi_talker import MultiTalker
 
 __all__ = [
     "Voices",
-    "can_hear_several",
     "check_voices",
     "decide_talkers",
+    "fit_talkers",
     "sounds_like_several",
     "speech_tokens",
-    "talker_roster",
 ]
 
 CLEARLY_NATS = 2.0  # by which a window speaks more for one person than for another
@@ -45,11 +44,6 @@ def check_voices(voices: str) -> None:
         raise ConfigError(f"voices is {voices!r}; give one of: {', '.join(get_args(Voices))}")
 
 
-def can_hear_several(encoder: Encoder) -> bool:
-    """Whether there is a multi-talker model for an encoder."""
-    return shipped_model().fingerprint == encoder.fingerprint
-
-
 def speech_tokens(encoder: Encoder, speech: Audio) -> Tokens:
     """Tokens of speech without its silences.
 
@@ -59,20 +53,20 @@ def speech_tokens(encoder: Encoder, speech: Audio) -> Tokens:
     return _scorer(encoder).tokens(speech)
 
 
-def sounds_like_several(roster: Roster, tokens: Tokens) -> bool:
+def sounds_like_several(talkers: OpenSetModel, tokens: Tokens) -> bool:
     """Whether more than one voice is heard.
 
     Either the windows of the clip say so, whoever it is (and are wrong about 2 % of clips of one voice); or two of the
     people enrolled are heard, each of them for some windows that speak far more for them than for any other.
 
     Args:
-        roster: What `talker_roster` gave.
+        talkers: What `fit_talkers` gave.
         tokens: Of the clip.
     """
     model = shipped_model()
     if model.several_voices(tokens) > 0.0:
         return True
-    scorer, calibration = _scorer_of(roster), roster.model.calibration
+    scorer, calibration = _own_scorer(talkers), talkers.calibration
     passing = np.flatnonzero(calibration.llr(scorer.score([tokens]))[0] >= calibration.threshold)
     if len(passing) < 2:
         return False
@@ -83,48 +77,52 @@ def sounds_like_several(roster: Roster, tokens: Tokens) -> bool:
     return int((windows >= LEAST_WINDOWS).sum()) >= 2
 
 
-def talker_roster(gallery: Gallery) -> Roster:
-    """The people enrolled, with the multi-talker scorer for them.
+def fit_talkers(enrolment: EmbeddingSet, fingerprint: str, **settings: Any) -> OpenSetModel | None:
+    """The multi-talker scorer for the people enrolled; None where there is none for the encoder.
 
-    Raises:
-        NotEnoughDataError: Nobody is enrolled.
-        GalleryError: It is written to without a pause.
+    Args:
+        enrolment: Their clips.
+        fingerprint: Of the encoder.
+        settings: Of `Calibration.fit`.
     """
-    snapshot = take_snapshot(gallery, all_clips=True)
-    enrolment, _ = snapshot.enrolment()
-    model = fit_open_set(TalkerMethod.name, enrolment, None, **snapshot.settings)
-    return Roster(snapshot.version, snapshot.names, tuple(clip.id for clip in snapshot.clips), model, "")
+    if shipped_model().fingerprint != fingerprint:
+        return None
+    return fit_open_set(TalkerMethod.name, enrolment, None, **settings)
 
 
 def decide_talkers(
-    roster: Roster, encoder: Encoder, tokens: Tokens, recording: Audio, seconds: float
+    talkers: OpenSetModel,
+    names: Sequence[str],
+    encoder: Encoder,
+    tokens: Tokens,
+    recording: Audio,
+    seconds: float,
 ) -> Decision:
     """Who of the people is heard, and when.
 
     Args:
-        roster: What `talker_roster` gave.
+        talkers: What `fit_talkers` gave.
+        names: The people.
         encoder: Of the tokens.
         tokens: Of the recording without its silences.
         recording: As it is, whose times are told.
         seconds: Of speech.
     """
-    model, own = roster.model, _scorer_of(roster)
-    llrs = model.calibration.llr(own.score([tokens]))[0]
-    scorer = _scorer(encoder)
+    own, scorer = _own_scorer(talkers), _scorer(encoder)
+    llrs = talkers.calibration.llr(own.score([tokens]))[0]
     return decide_several(
         llrs,
-        roster.names,
-        model.calibration,
+        names,
+        talkers.calibration,
         seconds,
         lambda rows: scorer.times(own.people[rows], tokens, recording),
-        model.method,
-        roster.note,
+        talkers.method,
     )
 
 
-def _scorer_of(roster: Roster) -> TalkerMethod:
-    assert isinstance(roster.model.scorer, TalkerMethod)
-    return roster.model.scorer
+def _own_scorer(talkers: OpenSetModel) -> TalkerMethod:
+    assert isinstance(talkers.scorer, TalkerMethod)
+    return talkers.scorer
 
 
 def _scorer(encoder: Encoder) -> MultiTalker:
