@@ -220,7 +220,7 @@ def peaks(folder: Path, *words: int) -> list[int]:
     return [int(line) for line in done.stdout.split()]
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss is counted otherwise elsewhere")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from /proc")
 def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
     """200 times the utterances, 800 MB of them: longer lists of numbers, and no more embeddings."""
     small, large = peaks(tmp_path, 20, 2_000, 400_000)
@@ -228,7 +228,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss is counted otherwise elsewhere")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from /proc")
 def test_a_million_utterances_take_less_than_two_gigabytes(tmp_path: Path) -> None:
     """2 GB of embeddings, their names, their list read, their targets made, and a fifth of an epoch."""
     (peak,) = peaks(tmp_path, 400, 1_000_000, 0)
