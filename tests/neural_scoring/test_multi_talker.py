@@ -104,6 +104,18 @@ def test_times_of_the_windows_that_match() -> None:
     assert both[1][1] == pytest.approx(4.0)
 
 
+def test_a_moment_too_short_to_say_anything_in_is_not_told() -> None:
+    times = np.stack([0.3 * np.arange(9), 0.3 * np.arange(9) + 1.6], axis=1)
+    turns = np.array([9.0, 9, 9, 2, -9, -9, -9, -9, -3])
+    own = np.stack([turns, -turns], axis=1)
+    for spans in module._matching_times(own, times):
+        assert all(end - start > 0.25 for start, end in spans)
+    alone = np.full((9, 1), -1.0)
+    alone[4] = 0.5
+    [[(start, end)]] = module._matching_times(alone, times)
+    assert end - start < 0.5
+
+
 def test_a_moment_belongs_to_whom_it_speaks_far_more_for() -> None:
     times = np.stack([0.3 * np.arange(9), 0.3 * np.arange(9) + 1.6], axis=1)
     turns = np.array([9.0, 9, 9, 9, 5, 1, 1, 1, 1])

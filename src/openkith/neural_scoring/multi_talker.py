@@ -45,6 +45,7 @@ TRIAL_CLIPS, TRIAL_VOICES = 120, 200  # of each scenario, and of each clip, whos
 ALL_THE_TIME = ("clean", "noisy", "mix")  # the scenarios in which the person talks from beginning to end
 RIVAL_NATS = 2.0  # by which another person may be likelier at a moment, where both talk
 _TIME_STEP = 0.1  # seconds
+LEAST_SPAN_STEPS = 3  # of a stretch that is told, where a person has a longer one
 
 Progress = Callable[[str, int, int], None]
 Trials = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]  # scores of targets and of nontargets
@@ -314,6 +315,8 @@ def _matching_times(
     found = []
     for of_person in matching.T:
         edges = np.flatnonzero(np.diff(of_person.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
+        lengths = edges[:, 1] - edges[:, 0]
+        edges = edges[lengths >= min(LEAST_SPAN_STEPS, lengths.max())]
         found.append([(float(a * _TIME_STEP), float(min(b * _TIME_STEP, times[-1, 1]))) for a, b in edges])
     return found
 
