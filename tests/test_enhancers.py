@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import openkith.enhancers
 import openkith.roster
 from openkith.enhancement import Enhancer, NetSpec
 from openkith.enhancers import candidate_enhancers, pack_enhancer
@@ -129,6 +130,14 @@ def test_what_can_be_chosen(tmp_path: Path) -> None:
     with pytest.raises(EncoderMismatchError, match="fake/2"):
         candidate_enhancers(own, FakeEncoder("fake/2", dim=DIM))
     assert pack_enhancer(own)[0]["fingerprint"] == own.fingerprint
+
+
+def test_the_one_that_ships_is_tried_beside_none_or_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = linear(np.eye(DIM))
+    monkeypatch.setattr(openkith.enhancers, "shipped_enhancer", lambda _encoder: own)
+    assert candidate_enhancers("auto", FakeEncoder(dim=DIM)) == (None, own)
+    assert candidate_enhancers("shipped", FakeEncoder(dim=DIM)) == (own,)
+    assert candidate_enhancers("off", FakeEncoder(dim=DIM)) == (None,)
 
 
 def test_through_the_recogniser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

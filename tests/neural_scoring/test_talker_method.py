@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from openkith.errors import ConfigError, GalleryError, InputError
-from openkith.heads import add_strangers, pack_model, unpack_model
+from openkith.heads import add_strangers, pack_model, unpack_model, unpack_talkers
 from openkith.neural_scoring import talker_method
 from openkith.neural_scoring.talker_method import TalkerMethod
 from openkith.neural_scoring.talker_model import TalkerModel, one_token
@@ -124,6 +124,24 @@ def test_stored_and_restored(fitted: OpenSetModel, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(talker_method, "shipped_model", lambda: other)
     with pytest.raises(GalleryError, match=r"another multi-talker model.*kith tune"):
         unpack_model(config, arrays, None)
+
+
+def test_a_head_keeps_the_people_beside_its_own_scorer(
+    fitted: OpenSetModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = fit_open_set("cosine", clips(), clips(8))
+    config, arrays = pack_model(head, {}, fitted)
+    kept = unpack_talkers(config, arrays, far=0.05)
+    assert kept is not None
+    tokens = [some_tokens(np.random.default_rng(4))]
+    assert llrs(kept, tokens) == pytest.approx(llrs(fitted, tokens), abs=1e-4)
+    assert kept.calibration.threshold == pytest.approx(fitted.calibration.threshold, abs=1e-4)
+    assert unpack_model(config, arrays, None).method == "cosine"
+    assert unpack_talkers(*pack_model(head, {})) is None
+    other = some_model(np.random.default_rng(9))
+    monkeypatch.setattr(talker_method, "shipped_model", lambda: other)
+    with pytest.raises(GalleryError, match=r"another multi-talker model.*kith tune"):
+        unpack_talkers(config, arrays)
 
 
 def test_another_encoder_and_bare_embeddings_have_no_such_method(bands: Any) -> None:
