@@ -153,6 +153,15 @@ def test_through_the_recogniser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert "as-norm+enhancer, as asked" in report.kept
         decision = recognizer.identify(voice("ann", 7))
         assert decision.score == pytest.approx(before.score, abs=1e-3)
+    with Recognizer(path, encoder, enhancer=tmp_path / "gone") as elsewhere:
+        same_decision(elsewhere.identify(voice("ann", 7)), decision)
+        elsewhere.enroll("cat", [voice("cat", 0)])
+        with pytest.raises(InputError, match="gone: not an enhancer"):
+            elsewhere.identify(voice("ann", 7))
+        elsewhere.forget("cat")
+    with Recognizer(path, encoder, enhancer=tilt) as recognizer:
+        decision = recognizer.identify(voice("ann", 7))
+        recognizer.tune("as-norm")
     with Recognizer(path, encoder) as again:
         same_decision(again.identify(voice("ann", 7)), decision)
         head = again.gallery.head()

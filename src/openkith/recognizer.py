@@ -362,7 +362,8 @@ class Recognizer:
         """The people enrolled and the model for them, read again only after a write."""
         if self._roster is None or self._roster.version != version_of(self.gallery):
             snapshot = take_snapshot(self.gallery)
-            enhancers = candidate_enhancers(self._enhancer, self.encoder)
+            # A tuned head has its own: what was given here need not be there any more.
+            enhancers = (None,) if snapshot.tuned else candidate_enhancers(self._enhancer, self.encoder)
             self._roster = Roster.of(snapshot, self.encoder.fingerprint, enhancers)
         return self._roster
 

@@ -64,6 +64,11 @@ class Snapshot:
         """Everybody enrolled."""
         return tuple(person.name for person in self.people)
 
+    @property
+    def tuned(self) -> bool:
+        """Whether the head is of the clips as they are now."""
+        return self.head is not None and self.head.revision == self.revision
+
     def enrolment(self) -> tuple[EmbeddingSet, EmbeddingSet | None]:
         """The clips with their copies, and their halves."""
         column = {name: i for i, name in enumerate(self.names)}
@@ -144,7 +149,7 @@ class Roster:
         """
         check_encoder(snapshot.encoder, fingerprint)
         head = snapshot.head
-        if head is not None and head.revision == snapshot.revision:
+        if head is not None and snapshot.tuned:
             learned = set(head.config.get("background", ()))
             unheard = _voices([clip for clip in snapshot.background if clip.sha256 not in learned])
             model = unpack_model(head.config, head.arrays, unheard, **snapshot.settings)

@@ -16,6 +16,7 @@ from openkith.scoring.calibration import HeldOutScores
 
 __all__ = ["TalkerMethod"]
 
+OFFSET_CLIPS = 200  # of all people, that tell how alike they are
 SHIPPED = "shipped"  # the basis of its calibration, see `HeldOutScores`
 
 
@@ -43,8 +44,9 @@ class TalkerMethod:
         self.people = class_means(clips, clips.embeddings, 1.0)
         model = shipped_model()
         enrolled = model.people(self.people)
-        scores = np.stack([model.scores(enrolled, one_token(clip)) for clip in normalise(clips.embeddings)])
-        others = scores[clips.labels[:, None] != np.arange(len(self.people))]
+        heard = clips.select(np.arange(0, len(clips), -(-len(clips) // OFFSET_CLIPS)))
+        scores = np.stack([model.scores(enrolled, one_token(clip)) for clip in normalise(heard.embeddings)])
+        others = scores[heard.labels[:, None] != np.arange(len(self.people))]
         self.offset = max(float(others.mean() - model.trials.nontargets.mean()), 0.0) if len(others) else 0.0
         return self
 
