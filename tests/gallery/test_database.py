@@ -83,7 +83,7 @@ def test_an_empty_file_becomes_a_gallery(path: Path) -> None:
 
 
 def test_settings_of_every_connection(gallery: Gallery) -> None:
-    with gallery._db.read() as first, gallery._db.read() as second:
+    with gallery.database.read() as first, gallery.database.read() as second:
         for connection in (first, second):
             values = {
                 pragma: connection.exec_driver_sql(f"PRAGMA {pragma}").scalar()
@@ -203,7 +203,7 @@ def test_read_only_places_are_refused(path: Path) -> None:
 
 def test_a_full_disk_loses_nothing(gallery: Gallery, make_clip: MakeClip) -> None:
     gallery.add_clips("alice", [make_clip("a1")], encoder="e")
-    with gallery._db.read() as connection:  # the pool hands the same connection to the next one
+    with gallery.database.read() as connection:  # the pool hands the same connection to the next one
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}")
     with pytest.raises(GalleryError, match="the disk is full: make room"):
@@ -214,7 +214,7 @@ def test_a_full_disk_loses_nothing(gallery: Gallery, make_clip: MakeClip) -> Non
 def test_a_locked_gallery_says_so(gallery: Gallery, path: Path) -> None:
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with gallery._db.read() as connection:
+    with gallery.database.read() as connection:
         connection.exec_driver_sql("PRAGMA busy_timeout = 10")
     with pytest.raises(GalleryError, match="another process keeps it locked"):
         gallery.put_setting("a", 1)

@@ -379,7 +379,7 @@ def test_heads(gallery: Gallery, path: Path, make_clip: MakeClip) -> None:
     assert second is not None
     assert second.config == {"n": 2}
     assert second.id > head.id
-    with gallery._db.read() as connection:
+    with gallery.database.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM heads").scalar() == 1
 
 

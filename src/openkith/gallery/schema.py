@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from sqlalchemy import (
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Dialect,
     Double,
@@ -26,17 +27,22 @@ from sqlalchemy import (
 __all__ = [
     "SCHEMA_VERSION",
     "VERSION_TABLE",
+    "answers",
+    "api_keys",
     "audit",
     "clips",
+    "decisions",
     "enrolments",
     "head_sources",
     "heads",
+    "jobs",
     "metadata",
     "people",
+    "review_clips",
     "settings",
 ]
 
-SCHEMA_VERSION = "0001"  # revision of the newest migration
+SCHEMA_VERSION = "0002"  # revision of the newest migration
 VERSION_TABLE = "openkith_version"  # not alembic's own default: a PostgreSQL database may be shared
 
 
@@ -78,6 +84,8 @@ people = Table(
     Column("id", Integer, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("created", UtcDateTime, nullable=False),
+    Column("consent", Date),  # the day on which the person agreed
+    Column("note", Text, nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 
@@ -150,5 +158,89 @@ audit = Table(  # knows people by number only: a name that is erased in `people`
     Column("action", Text, nullable=False),
     Column("person_id", Integer),
     Column("detail", Text, nullable=False),  # JSON
+    Column("actor", Text, nullable=False, server_default=""),  # "key 3"; empty: the command line or a program
     sqlite_autoincrement=True,
+)
+
+decisions = Table(  # what was answered; like the audit log, it knows people by number only
+    "decisions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("time", UtcDateTime, nullable=False, index=True),
+    Column("actor", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # identify, verify, stream
+    Column("status", Text, nullable=False),  # known, unsure, unknown
+    Column("person_id", Integer, index=True),  # the name given, guessed or claimed
+    Column("probability", Double, nullable=False),
+    Column("seconds", Double, nullable=False),  # of speech
+    Column("method", Text, nullable=False),
+    Column("reason", Text, nullable=False),  # people stand in it as numbers
+    Column("detail", Text, nullable=False),  # JSON
+    sqlite_autoincrement=True,
+)
+
+review_clips = Table(  # recordings of nobody known, kept where the owner wants to say who they are
+    "review_clips",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("time", UtcDateTime, nullable=False),
+    Column("sha256", Text, nullable=False, unique=True),
+    Column("seconds", Double, nullable=False),
+    Column("encoder", Text, nullable=False),
+    Column("status", Text, nullable=False),  # unsure, unknown
+    Column("probability", Double, nullable=False),
+    Column("guess_id", ForeignKey("people.id", ondelete="SET NULL")),  # whom it was most like
+    Column("state", Text, nullable=False),  # waiting, dismissed, enrolled
+    Column("changed", UtcDateTime, nullable=False),
+    Column("enrolment_id", Integer),  # what became of it; no foreign key: undo takes the enrolment first
+    Column("quality", Text, nullable=False),  # JSON
+    Column("arrays", LargeBinary, nullable=False),  # safetensors
+    Column("audio", LargeBinary, nullable=False),  # FLAC
+    CheckConstraint("state IN ('waiting', 'dismissed', 'enrolled')", name="state"),
+    sqlite_autoincrement=True,
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("digest", Text, nullable=False, unique=True),  # SHA-256 of the key, which is 32 random bytes
+    Column("scopes", Text, nullable=False),  # JSON list
+    Column("created", UtcDateTime, nullable=False),
+    Column("revoked", UtcDateTime),
+    sqlite_autoincrement=True,
+)
+
+jobs = Table(  # tuning and calibrating in the background, taken by one daemon at a time
+    "jobs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),  # tune, calibrate
+    Column("settings", Text, nullable=False),  # JSON
+    Column("actor", Text, nullable=False),
+    Column("state", Text, nullable=False),  # waiting, running, done, failed, cancelled
+    Column("created", UtcDateTime, nullable=False),
+    Column("started", UtcDateTime),
+    Column("finished", UtcDateTime),
+    Column("worker", Text),  # who has it
+    Column("lease", UtcDateTime),  # until when, unless renewed
+    Column("stage", Text, nullable=False, server_default=""),
+    Column("done", Integer, nullable=False, server_default="0"),
+    Column("total", Integer, nullable=False, server_default="0"),
+    Column("result", Text),  # JSON; people stand in it as numbers
+    Column("error", Text),
+    CheckConstraint("state IN ('waiting', 'running', 'done', 'failed', 'cancelled')", name="state"),
+    sqlite_autoincrement=True,
+)
+
+answers = Table(  # what was answered to a request with an idempotency key, to say it again
+    "answers",
+    metadata,
+    Column("key", Text, primary_key=True),  # SHA-256 of the caller, method, path and key
+    Column("request", Text, nullable=False),  # SHA-256 of the body
+    Column("created", UtcDateTime, nullable=False),
+    Column("status", Integer),  # none yet: the first request is still running, or its daemon died
+    Column("headers", Text),  # JSON
+    Column("body", LargeBinary),
 )

@@ -44,6 +44,7 @@ class Gallery:
     Attributes:
         url: Where it is, without any password.
         path: The SQLite file; None on a server.
+        database: What it stands on, for what else is kept in one (decisions, review, keys, jobs).
 
     Raises:
         GalleryError: It is no gallery, is of a newer openkith, is damaged or cannot be written to. Any method
@@ -53,12 +54,12 @@ class Gallery:
 
     def __init__(self, url: str | Path | None = None) -> None:
         location = locate(url)
-        self._db = Database(location)
+        self.database = Database(location)
         self.url: str = location.render_as_string(hide_password=True)
-        self.path: Path | None = self._db.path
+        self.path: Path | None = self.database.path
 
     def __repr__(self) -> str:
-        return f"Gallery({self._db.label!r})"
+        return f"Gallery({self.database.label!r})"
 
     def __enter__(self) -> Gallery:
         return self
@@ -68,13 +69,13 @@ class Gallery:
 
     def close(self) -> None:
         """Close the gallery; closing twice does no harm."""
-        self._db.close()
+        self.database.close()
 
     # people
 
     def people(self) -> list[Person]:
         """Everybody enrolled, in order of id."""
-        with self._db.read() as connection:
+        with self.database.read() as connection:
             return queries.read_people(connection)
 
     def person(self, name: str) -> Person:
@@ -83,8 +84,8 @@ class Gallery:
         Raises:
             UnknownPersonError: There is none of that name; the message offers the nearest ones.
         """
-        with self._db.read() as connection:
-            return queries.find_person(connection, name, self._db.label)
+        with self.database.read() as connection:
+            return queries.find_person(connection, name, self.database.label)
 
     def rename(self, old: str, new: str) -> None:
         """Give a person another name; nothing else changes, and heads stay valid.
@@ -94,8 +95,8 @@ class Gallery:
             GalleryError: `new` is taken, reserved, empty, too long or has control characters.
         """
         new = clean_name(new, new=True)
-        with self._db.write() as connection:
-            person = queries.find_person(connection, old, self._db.label)
+        with self.database.write() as connection:
+            person = queries.find_person(connection, old, self.database.label)
             if person.name == new:
                 return
             if queries.person_id(connection, new) is not None:
@@ -137,8 +138,8 @@ class Gallery:
                 )
         rows = [queries.clip_values(clip, "enrolment", encoder) for clip in clips]
         seconds = round(sum(row["seconds"] for row in rows), 3)
-        with self._db.write() as connection:
-            queries.refuse_other_encoder(connection, encoder, ["enrolment"], self._db.label)
+        with self.database.write() as connection:
+            queries.refuse_other_encoder(connection, encoder, ["enrolment"], self.database.label)
             connection.execute(delete(schema.clips).where(BACKGROUND, schema.clips.c.encoder != encoder))
             queries.refuse_known(connection, given)
             owner = queries.person_id(connection, name)
@@ -168,10 +169,12 @@ class Gallery:
             EncoderMismatchError: The gallery holds clips of another encoder.
         """
         rows = {clip.sha256: queries.clip_values(clip, "background", encoder) for clip in clips}
-        with self._db.write() as connection:
+        with self.database.write() as connection:
             if replace:
                 connection.execute(delete(schema.clips).where(BACKGROUND))
-            queries.refuse_other_encoder(connection, encoder, ["enrolment", "background"], self._db.label)
+            queries.refuse_other_encoder(
+                connection, encoder, ["enrolment", "background"], self.database.label
+            )
             for sha256 in connection.execute(select(schema.clips.c.sha256).where(BACKGROUND)).scalars():
                 rows.pop(sha256, None)
             queries.refuse_known(connection, {clip.sha256: clip for clip in clips if clip.sha256 in rows})
@@ -187,15 +190,15 @@ class Gallery:
             UnknownPersonError: There is no such person.
             GalleryError: A stored clip is damaged; the message says which to drop.
         """
-        with self._db.read() as connection:
+        with self.database.read() as connection:
             if name is None:
                 return queries.read_clips(connection, ENROLLED)
-            person = queries.find_person(connection, name, self._db.label)
+            person = queries.find_person(connection, name, self.database.label)
             return queries.read_clips(connection, schema.clips.c.person_id == person.id)
 
     def background(self) -> list[Clip]:
         """The background clips, in order of id."""
-        with self._db.read() as connection:
+        with self.database.read() as connection:
             return queries.read_clips(connection, BACKGROUND)
 
     def audio(self, clip_id: int) -> bytes:
@@ -205,7 +208,7 @@ class Gallery:
             GalleryError: There is no such clip, or its audio was not kept.
         """
         query = select(schema.clips.c.audio).where(schema.clips.c.id == clip_id)
-        with self._db.read() as connection:
+        with self.database.read() as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
             raise GalleryError(f"there is no clip {clip_id}: `kith show NAME` lists a person's clips")
@@ -217,7 +220,7 @@ class Gallery:
 
     def encoder(self) -> str | None:
         """Fingerprint of the encoder that made the clips in here; None in an empty gallery."""
-        with self._db.read() as connection:
+        with self.database.read() as connection:
             return queries.encoder_of(connection)
 
     def replace_arrays(self, updates: Mapping[int, Mapping[str, NDArray[Any]]], encoder: str) -> None:
@@ -236,7 +239,7 @@ class Gallery:
             check_embedding(arrays, f"clip {clip_id}")
             blobs[clip_id] = pack_arrays(arrays, f"clip {clip_id}")
         table = schema.clips
-        with self._db.write() as connection:
+        with self.database.write() as connection:
             kinds = {row.id: row.kind for row in connection.execute(select(table.c.id, table.c.kind))}
             left_out = kinds.keys() - blobs.keys()
             if blobs.keys() - kinds.keys() or any(kinds[clip_id] == "enrolment" for clip_id in left_out):
@@ -262,8 +265,8 @@ class Gallery:
                 recognised, so `forget` is the way.
         """
         clips, enrolments = schema.clips, schema.enrolments
-        with self._db.write(erases=True) as connection:
-            person = queries.find_person(connection, name, self._db.label)
+        with self.database.write(erases=True) as connection:
+            person = queries.find_person(connection, name, self.database.label)
             ids = queries.clip_ids(connection, clips.c.person_id == person.id)
             if clip_id not in ids:
                 listed = ", ".join(map(str, ids))
@@ -278,7 +281,7 @@ class Gallery:
             emptied = (enrolments.c.person_id == person.id, enrolments.c.id.not_in(left))
             connection.execute(delete(enrolments).where(*emptied))
             queries.log(connection, "drop-clip", person.id, clip=clip_id)
-        self._db.wipe()
+        self.database.wipe()
 
     def forget(self, name: str) -> Receipt:
         """Erase a person: clips, embeddings, kept audio, every head that learned from them, and the name.
@@ -290,14 +293,14 @@ class Gallery:
             UnknownPersonError: There is no such person.
         """
         clips = schema.clips
-        with self._db.write(erases=True) as connection:
-            person = queries.find_person(connection, name, self._db.label)
+        with self.database.write(erases=True) as connection:
+            person = queries.find_person(connection, name, self.database.label)
             kept = select(clips.c.source).where(clips.c.person_id == person.id, clips.c.audio.is_not(None))
             files = tuple(connection.execute(kept.order_by(clips.c.id)).scalars())
             heads = queries.erase_heads(connection, schema.head_sources.c.person_id == person.id)
             connection.execute(delete(schema.people).where(schema.people.c.id == person.id))
             time = queries.log(connection, "forget", person.id, clips=person.clips, heads=heads)
-        note = self._db.wipe()
+        note = self.database.wipe()
         return Receipt(person.name, person.clips, person.seconds, heads, files, time, note)
 
     def undo(self) -> UndoResult:
@@ -321,10 +324,10 @@ class Gallery:
             .order_by(enrolments.c.id.desc())
             .limit(1)
         )
-        with self._db.write(erases=True) as connection:
+        with self.database.write(erases=True) as connection:
             event = connection.execute(newest).one_or_none()
             if event is None:
-                raise GalleryError(f"{self._db.label}: there is no enrolment to undo")
+                raise GalleryError(f"{self.database.label}: there is no enrolment to undo")
             taken = queries.clip_ids(connection, clips.c.enrolment_id == event.id)
             learned = select(clips.c.id).where(clips.c.enrolment_id == event.id)
             heads = queries.erase_heads(connection, sources.c.clip_id.in_(learned))
@@ -334,7 +337,7 @@ class Gallery:
                 heads += queries.erase_heads(connection, sources.c.person_id == event.person_id)
                 connection.execute(delete(people).where(people.c.id == event.person_id))
             queries.log(connection, "undo", event.person_id, clips=len(taken), heads=heads)
-        self._db.wipe()
+        self.database.wipe()
         return UndoResult(event.name, len(taken), gone)
 
     # heads
@@ -345,7 +348,7 @@ class Gallery:
         Enrolling, dropping, forgetting and re-embedding change it, a new name does not, and `undo` brings
         back the one before.
         """
-        with self._db.read() as connection:
+        with self.database.read() as connection:
             return queries.revision_of(connection)
 
     def save_head(
@@ -380,10 +383,10 @@ class Gallery:
             "config": pack_json(dict(config), f"head {method}: config"),
             "arrays": pack_arrays(arrays, f"head {method}"),
         }
-        with self._db.write() as connection:
+        with self.database.write() as connection:
             if queries.revision_of(connection) != revision:
                 raise GalleryError("the gallery changed while tuning: tune again")
-            queries.refuse_other_encoder(connection, encoder, ["enrolment"], self._db.label)
+            queries.refuse_other_encoder(connection, encoder, ["enrolment"], self.database.label)
             connection.execute(delete(schema.heads))
             head_id = queries.insert_row(connection, schema.heads, **values)
             learned = connection.execute(select(schema.clips.c.id, schema.clips.c.person_id).where(ENROLLED))
@@ -401,7 +404,7 @@ class Gallery:
             GalleryError: It is damaged.
         """
         query = select(schema.heads).order_by(schema.heads.c.id.desc()).limit(1)
-        with self._db.read() as connection:
+        with self.database.read() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else queries.head_from_row(row)
 
@@ -410,7 +413,7 @@ class Gallery:
     def setting(self, key: str, default: Any = None) -> Any:
         """A decision setting; `default` where it was never put."""
         query = select(schema.settings.c.value).where(schema.settings.c.key == key)
-        with self._db.read() as connection:
+        with self.database.read() as connection:
             text = connection.execute(query).scalar()
         return default if text is None else unpack_json(text, f"setting {key!r}", "put it again")
 
@@ -425,7 +428,7 @@ class Gallery:
             GalleryError: The value is not a plain one.
         """
         text = pack_json(value, f"setting {key!r}")
-        with self._db.write() as connection:
+        with self.database.write() as connection:
             connection.execute(delete(schema.settings).where(schema.settings.c.key == key))
             connection.execute(insert(schema.settings).values(key=key, value=text))
             queries.log(connection, "setting", None, key=key)
@@ -439,6 +442,6 @@ class Gallery:
             .order_by(table.c.id.desc())
             .limit(limit)
         )
-        with self._db.read() as connection:
+        with self.database.read() as connection:
             rows = connection.execute(query).all()
         return [queries.audit_entry_from_row(row) for row in reversed(rows)]
