@@ -17,10 +17,10 @@ import numpy as np
 from openkith.data import read_manifest
 from openkith.encoders import load_encoder
 from openkith.encoders.clips.clip_cache import usual_cache
-from openkith.enrolment import embedding_set
 from openkith.evaluation import ClipStore
 from openkith.metrics import open_set_report
-from openkith.openset import METHODS
+from openkith.openset.model import METHODS
+from openkith.recognizer.enrolment import embedding_set
 from openkith.scoring import EmbeddingSet, ViewFusion, find_cohort
 
 MANIFESTS = ("home-short", "home-noisy", "crowd-40", "digits-0", "digits-1", "digits-2")

@@ -22,11 +22,11 @@ from unittest.mock import patch
 
 import numpy as np
 
-from openkith import openset
 from openkith.audio.augment import GROUPS
 from openkith.encoders import load_encoder
 from openkith.metrics import open_set_report
-from openkith.openset import OpenSetModel, fit_open_set
+from openkith.openset import model as openset
+from openkith.openset.model import OpenSetModel, fit_open_set
 from openkith.scoring import EmbeddingSet, calibration
 from openkith.scoring.base import guessed_conditions
 from openkith.scoring.calibration import Calibration

@@ -32,7 +32,7 @@ from pathlib import Path
 from openkith.encoders import load_encoder
 from openkith.encoders.clips.clip_cache import usual_cache
 from openkith.evaluation import ClipStore, Result, evaluate
-from openkith.openset import AUTO, BASELINE, METHODS
+from openkith.openset.model import AUTO, BASELINE, METHODS
 
 TOLERANCE = 0.002
 DIGITS, DIGITS_MEAN = "digits-", "digits mean"

@@ -5,8 +5,8 @@
 The people of the manifest are enrolled with its enroll rows. Then, at equal levels, test clips of two different people
 one after the other (in turn, up to 6 s and up to 3 s of each), and at once, as long as the shorter; and test clips as
 they are, of people enrolled and of strangers. Printed are the share taken for several voices, by what the clip itself
-sounds like and in the end (`openkith.talkers.sounds_like_several`); and, where it is decided as several, how many of
-the two are heard and how many others.
+sounds like and in the end (`openkith.openset.talkers.sounds_like_several`); and, where it is decided as several, how
+many of the two are heard and how many others.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from openkith.audio import SAMPLE_RATE, Audio, load, trim_silence
 from openkith.data import Row, read_manifest
 from openkith.encoders import Encoder, load_encoder
 from openkith.neural_scoring.talker_model import shipped_model
-from openkith.openset import OpenSetModel
+from openkith.openset.model import OpenSetModel
+from openkith.openset.talkers import decide_talkers, fit_talkers, sounds_like_several, speech_tokens
 from openkith.recognizer import Recognizer
-from openkith.roster import take_snapshot
-from openkith.talkers import decide_talkers, fit_talkers, sounds_like_several, speech_tokens
+from openkith.recognizer.roster import take_snapshot
 
 LONG, SHORT = 6.0, 3.0  # seconds
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-import openkith.roster
+import openkith.recognizer.roster
 from openkith.audio import Audio
 from openkith.errors import KithError
 from openkith.gallery import queries
 from openkith.recognizer import Recognizer
 from voices import FakeEncoder, fake_cohort, voice  # beside this file, which runs as a script
 
-openkith.roster.find_cohort = fake_cohort
+openkith.recognizer.roster.find_cohort = fake_cohort
 
 
 def say(word: str) -> None:

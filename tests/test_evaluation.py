@@ -18,7 +18,7 @@ from openkith.encoders.clips.copies import COPY_CONDITIONS
 from openkith.errors import AudioError, ConfigError, InputError, ManifestError, NotEnoughDataError
 from openkith.evaluation import ClipStore, Result, evaluate
 from openkith.metrics import open_set_report
-from openkith.openset import METHODS
+from openkith.openset.model import METHODS
 from openkith.scoring import EmbeddingSet, WhitenedCosine
 
 sys.path.insert(0, str(Path(__file__).parent))

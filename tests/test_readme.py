@@ -86,7 +86,7 @@ def write_voices(folder: Path) -> None:
 def with_tones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A working folder with the files of the examples, and an encoder that needs no weights."""
     write_tones(tmp_path)
-    monkeypatch.setattr("openkith.recognizer.load_encoder", lambda *_, **__: ToneEncoder())
+    monkeypatch.setattr("openkith.recognizer.recognizer.load_encoder", lambda *_, **__: ToneEncoder())
     monkeypatch.setenv("KITH_GALLERY", str(tmp_path / "family.db"))
     monkeypatch.chdir(tmp_path)
 
@@ -96,7 +96,7 @@ def with_voices(tmp_path: Path, ge2e: object, monkeypatch: pytest.MonkeyPatch) -
     """A working folder with synthetic voices, for the real encoder."""
     pytest.importorskip("parselmouth")
     write_voices(tmp_path)
-    monkeypatch.setattr("openkith.recognizer.load_encoder", lambda *_, **__: ge2e)
+    monkeypatch.setattr("openkith.recognizer.recognizer.load_encoder", lambda *_, **__: ge2e)
     monkeypatch.setenv("KITH_GALLERY", str(tmp_path / "family.db"))
     monkeypatch.chdir(tmp_path)
 

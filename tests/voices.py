@@ -17,7 +17,7 @@ import numpy as np
 
 from openkith.audio import SAMPLE_RATE, Audio, save
 from openkith.encoders.clips.copies import embed_with_copies
-from openkith.enrolment import embedding_set
+from openkith.recognizer.enrolment import embedding_set
 from openkith.scoring import EmbeddingSet
 from openkith.scoring.base import normalise
 

@@ -24,7 +24,7 @@ from openkith.encoders import load_encoder
 from openkith.encoders.networks.ge2e import VIEWS
 from openkith.evaluation import Result, evaluate
 from openkith.metrics import eer
-from openkith.openset import FUSED_MEMBERS
+from openkith.openset.model import FUSED_MEMBERS
 from openkith.report.canvas import POINTS_PER_INCH, color, drawing, to_svg
 
 SCORES, RECIPE = "openset-scores.svg", "openset-recipe.svg"

@@ -17,20 +17,20 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from openkith.audio import Audio, load
-    from openkith.classifier import OpenSetClassifier
-    from openkith.decision import Decision
     from openkith.encoders import load_encoder
     from openkith.errors import KithError
     from openkith.evaluation import evaluate
     from openkith.gallery import Gallery
+    from openkith.openset.classifier import OpenSetClassifier
+    from openkith.openset.decision import Decision
     from openkith.recognizer import Recognizer
 
 _HOMES = {
     "Audio": "openkith.audio",
-    "Decision": "openkith.decision",
+    "Decision": "openkith.openset.decision",
     "Gallery": "openkith.gallery",
     "KithError": "openkith.errors",
-    "OpenSetClassifier": "openkith.classifier",
+    "OpenSetClassifier": "openkith.openset.classifier",
     "Recognizer": "openkith.recognizer",
     "evaluate": "openkith.evaluation",
     "load": "openkith.audio",

@@ -14,14 +14,14 @@ from openkith.audio import Audio, load
 from openkith.data import Utterance, read_corpus, read_manifest
 from openkith.encoders import Encoder
 from openkith.encoders.clips.clip_cache import embed_cached, usual_cache
-from openkith.enrolment import embedding_set
 from openkith.errors import AudioError, ConfigError, ManifestError, NotEnoughDataError
+from openkith.recognizer.enrolment import embedding_set
 from openkith.scoring import EmbeddingSet
 from openkith.scoring.cohort import save_cohort, user_cohort_path
 from openkith.scoring.holdout import FOLDS
 
 if TYPE_CHECKING:
-    from openkith.openset import Progress
+    from openkith.openset.model import Progress
 
 __all__ = ["MAX_SECONDS", "BuiltCohort", "WrittenCohort", "build_cohort", "write_cohort"]
 

@@ -16,7 +16,7 @@ from openkith.data.synthesis import write_household
 from openkith.encoders import Encoder, load_encoder
 from openkith.errors import ConfigError, NotEnoughDataError
 from openkith.evaluation import ClipStore, Progress, Result, evaluate
-from openkith.openset import AUTO, BASELINE
+from openkith.openset.model import AUTO, BASELINE
 
 __all__ = ["DemoOutcome", "DemoPerson", "run_demo"]
 

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from openkith.errors import ConfigError, InputError, NotEnoughDataError
 from openkith.metrics import OpenSetMetrics, open_set_report
-from openkith.openset import Progress, check_method, fit_open_set
+from openkith.openset.model import Progress, check_method, fit_open_set
 from openkith.scoring import Calibration, EmbeddingSet, Scorer, hold_out
 from openkith.scoring.base import FloatArray
 from openkith.tuning import TuneConfig, tune
@@ -157,7 +157,7 @@ def evaluate_layout(
 
     Args:
         layout: What `read_layout` gave.
-        methods: "released", "auto", or keys of `openkith.openset.METHODS`.
+        methods: "released", "auto", or keys of `openkith.openset.model.METHODS`.
         seed: Of everything random.
         progress: Called with what is being done, steps done and steps in all.
 

@@ -20,16 +20,16 @@ from openkith.audio import Audio, load
 from openkith.audio.vad import trim_silence
 from openkith.data import Manifest, Row, read_manifest
 from openkith.data.draws import redraw_enrolment
-from openkith.decision import Decision, decide
 from openkith.encoders import Encoder
 from openkith.encoders.clips.clip_cache import ClipCache, embed_cached, usual_cache
 from openkith.encoders.clips.copies import EmbeddedClip
 from openkith.enhancement.enhancer import Enhancer
-from openkith.enhancers import OFF, ChosenEnhancer, candidate_enhancers
-from openkith.enrolment import embedding_set
 from openkith.errors import AudioError, ConfigError, InputError
 from openkith.metrics import OpenSetMetrics, open_set_report
-from openkith.openset import AUTO, OpenSetModel, check_encoder_of, check_method, fit_open_set
+from openkith.openset.decision import Decision, decide
+from openkith.openset.enhancers import OFF, ChosenEnhancer, candidate_enhancers
+from openkith.openset.model import AUTO, OpenSetModel, check_encoder_of, check_method, fit_open_set
+from openkith.recognizer.enrolment import embedding_set
 from openkith.scoring import EmbeddingSet, find_cohort
 from openkith.scoring.base import one_view
 
@@ -207,7 +207,7 @@ def evaluate(
 
     Args:
         manifest: A manifest or its path.
-        methods: Keys of `openkith.openset.METHODS` or `SPEECH_METHODS`, or "auto".
+        methods: Keys of `openkith.openset.model.METHODS` or `SPEECH_METHODS`, or "auto".
         encoder: Default: the default encoder.
         store: Embedded clips, to share them between manifests; its encoder is used. Default: one that keeps them for
             the next time, see `openkith.encoders.clips.clip_cache`.

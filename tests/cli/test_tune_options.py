@@ -15,7 +15,7 @@ import pytest
 
 from openkith import Gallery
 from openkith.data import Row, write_manifest
-from openkith.openset import AUTO, METHODS
+from openkith.openset.model import AUTO, METHODS
 
 Run = Callable[..., Any]
 Clips = dict[tuple[int, int], Path]

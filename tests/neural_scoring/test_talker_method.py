@@ -12,11 +12,11 @@ import pytest
 from numpy.typing import NDArray
 
 from openkith.errors import ConfigError, GalleryError, InputError
-from openkith.heads import add_strangers, pack_model, unpack_model, unpack_talkers
 from openkith.neural_scoring import talker_method
 from openkith.neural_scoring.talker_method import TalkerMethod
 from openkith.neural_scoring.talker_model import TalkerModel, one_token
-from openkith.openset import OpenSetModel, check_encoder_of, check_method, fit_open_set
+from openkith.openset.heads import add_strangers, pack_model, unpack_model, unpack_talkers
+from openkith.openset.model import OpenSetModel, check_encoder_of, check_method, fit_open_set
 from openkith.scoring import Calibration, EmbeddingSet
 from openkith.scoring.base import Listener, normalise
 

@@ -13,7 +13,7 @@ import pytest
 
 from openkith.audio.augment import GROUPS
 from openkith.errors import NotEnoughDataError
-from openkith.openset import restore_scorer
+from openkith.openset.model import restore_scorer
 from openkith.scoring import PLDA, AsNorm, Cosine, EmbeddingSet, SpeakerSpace, ViewFusion
 from openkith.scoring.base import ConditionScorer, normalise
 from openkith.scoring.conditions import ConditionGuess

@@ -22,7 +22,7 @@ from openkith.bulk.store import CONFIG, ERRORS, EmbeddingStore, StoreConfig, che
 from openkith.bulk.workers import EncoderSpec, Group, Identity, InProcess, Processes, Team
 from openkith.encoders import Encoder
 from openkith.errors import ConfigError, InputError
-from openkith.openset import Progress
+from openkith.openset.model import Progress
 
 __all__ = ["BATCH", "SHARD_ROWS", "EmbedOptions", "EmbedSummary", "EncoderSpec", "embed_corpus"]
 

@@ -18,7 +18,7 @@ from openkith.bulk.reading import Embeddings, read_embeddings
 from openkith.bulk.store import CONFIG, INDEX, EmbeddingStore, StoreConfig, read_config
 from openkith.bulk.tables import read_table
 from openkith.errors import EncoderMismatchError
-from openkith.openset import Progress
+from openkith.openset.model import Progress
 
 if TYPE_CHECKING:
     from openkith.enhancement.enhancer import Enhancer

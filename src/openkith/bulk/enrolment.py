@@ -9,10 +9,10 @@ from typing import Any
 
 from openkith.audio import Audio, load
 from openkith.data import Utterance, read_corpus, read_manifest
-from openkith.enrolment import EnrolmentReport
 from openkith.errors import EncoderMismatchError, KithError, ManifestError, WeightsError
-from openkith.openset import Progress
+from openkith.openset.model import Progress
 from openkith.recognizer import Recognizer
+from openkith.recognizer.enrolment import EnrolmentReport
 
 __all__ = ["BulkEnrolment", "enroll_all"]
 

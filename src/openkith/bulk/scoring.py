@@ -18,7 +18,7 @@ from openkith.bulk.plda import PairPLDA, load_or_learn
 from openkith.bulk.reading import Embeddings, read_embeddings
 from openkith.bulk.trial_scores import TrialList, TrialScores, read_trial_list
 from openkith.errors import ConfigError, EncoderMismatchError, InputError
-from openkith.openset import Progress
+from openkith.openset.model import Progress
 from openkith.scoring.base import class_sums, normalise
 from openkith.scoring.norm import MIN_TOP, TOP_SHARE, cohort_statistics
 

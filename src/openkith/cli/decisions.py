@@ -24,7 +24,7 @@ from openkith.cli.output import bullets, complain, percent, print_json, print_ta
 from openkith.errors import KithError
 
 if TYPE_CHECKING:
-    from openkith.decision import Decision
+    from openkith.openset.decision import Decision
     from openkith.scoring import Calibration
     from openkith.scoring.calibration import ErrorEstimate
 

@@ -32,8 +32,8 @@ from openkith.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from openkith.enrolment import EnrolmentReport
     from openkith.gallery import Clip
+    from openkith.recognizer.enrolment import EnrolmentReport
 
 __all__ = ["drop_clip", "enroll", "forget", "list_people", "reembed", "rename", "show", "undo"]
 

@@ -189,7 +189,7 @@ class Scorer(Protocol):
     """A back end. Each probe is scored alone: no score depends on which other probes are scored with it.
 
     Attributes:
-        name: The key that restores it, see `openkith.openset.METHODS`.
+        name: The key that restores it, see `openkith.openset.model.METHODS`.
         needs_cohort: Whether `fit` learns from the cohort; one that does not may be probed with all of it.
     """
 

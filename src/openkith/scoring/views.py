@@ -152,7 +152,7 @@ class ViewFusion:
 
     @classmethod
     def restore(cls, config: dict[str, Any], arrays: Arrays) -> Self:
-        """Restored with its members by `openkith.openset.restore_scorer`."""
+        """Restored with its members by `openkith.openset.model.restore_scorer`."""
         fusion = cls()
         fusion.used = config["views"]
         fusion.conditions = ConditionGuess.from_arrays(arrays, _CONDITIONS)

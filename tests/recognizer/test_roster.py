@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import openkith.roster
+import openkith.recognizer.roster
 from openkith.encoders.clips.copies import embed_with_copies
 from openkith.encoders.clips.views import embed_views
 from openkith.errors import EncoderMismatchError, GalleryError, NotEnoughDataError
 from openkith.gallery import Gallery, NewClip
-from openkith.openset import fit_open_set
-from openkith.roster import NOT_TUNED, STALE, Roster, joined, take_snapshot, version_of
+from openkith.openset.model import fit_open_set
+from openkith.recognizer.roster import NOT_TUNED, STALE, Roster, joined, take_snapshot, version_of
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from voices import FakeEncoder, fake_cohort, voice
 
 ENCODER = "fake/1"
@@ -25,7 +25,7 @@ ENCODER = "fake/1"
 
 @pytest.fixture(autouse=True)
 def cohort(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openkith.roster, "find_cohort", fake_cohort)
+    monkeypatch.setattr(openkith.recognizer.roster, "find_cohort", fake_cohort)
 
 
 def new_clip(who: str, take: int = 0, copies: bool = False) -> NewClip:
@@ -156,7 +156,7 @@ def test_background_joins_the_cohort(gallery: Gallery) -> None:
 def test_without_a_cohort_it_is_cosine(
     gallery: Gallery, monkeypatch: pytest.MonkeyPatch, background: int
 ) -> None:
-    monkeypatch.setattr(openkith.roster, "find_cohort", lambda fingerprint: None)  # noqa: ARG005
+    monkeypatch.setattr(openkith.recognizer.roster, "find_cohort", lambda fingerprint: None)  # noqa: ARG005
     gallery.add_background([new_clip("tv", take) for take in range(background)], encoder=ENCODER)
     roster = Roster.of(take_snapshot(gallery), ENCODER)
     assert (roster.model.method, roster.note) == ("cosine", NOT_TUNED)

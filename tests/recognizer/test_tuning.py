@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-import openkith.recognizer
-import openkith.roster
+import openkith.recognizer.recognizer
+import openkith.recognizer.roster
 from openkith.errors import ConfigError, MissingDependencyError
-from openkith.openset import METHODS
+from openkith.openset.model import METHODS
 from openkith.recognizer import Recognizer
 from openkith.scoring import EmbeddingSet, WhitenedCosine
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from voices import FakeEncoder, fake_cohort, voice, write_voice
 
 
 @pytest.fixture(autouse=True)
 def cohort(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openkith.roster, "find_cohort", fake_cohort)
+    monkeypatch.setattr(openkith.recognizer.roster, "find_cohort", fake_cohort)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_styles_are_learned_and_nothing_else_changes(
 ) -> None:
     monkeypatch.setitem(sys.modules, "parselmouth", sys)
     seen: list[EmbeddingSet] = []
-    fit = openkith.recognizer.fit_open_set
+    fit = openkith.recognizer.recognizer.fit_open_set
 
     def record(method: str, enrolment: EmbeddingSet, *others: Any, **options: Any) -> Any:
         seen.append(enrolment)
@@ -104,8 +104,8 @@ def test_styles_are_learned_and_nothing_else_changes(
         columns = ("embeddings", "labels", "clips", "groups", "copies")
         return EmbeddingSet(*(np.concatenate([getattr(enrolment, c), getattr(turned, c)]) for c in columns))
 
-    monkeypatch.setattr(openkith.recognizer, "fit_open_set", record)
-    monkeypatch.setattr(openkith.recognizer, "add_styles", styles)
+    monkeypatch.setattr(openkith.recognizer.recognizer, "fit_open_set", record)
+    monkeypatch.setattr(openkith.recognizer.recognizer, "add_styles", styles)
     steps: list[str] = []
     clips = [clip.sha256 for clip in home.gallery.clips()]
     plain = home.tune("as-norm", seed=3)

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import openkith.enhancers
-import openkith.roster
+import openkith.openset.enhancers
+import openkith.recognizer.roster
 from openkith.enhancement import Enhancer, NetSpec
-from openkith.enhancers import candidate_enhancers, pack_enhancer
 from openkith.errors import ConfigError, EncoderMismatchError, GalleryError, InputError
 from openkith.evaluation import ClipStore, evaluate
-from openkith.heads import add_strangers, pack_model, unpack_model
-from openkith.openset import METHODS, fit_open_set
+from openkith.openset.enhancers import candidate_enhancers, pack_enhancer
+from openkith.openset.heads import add_strangers, pack_model, unpack_model
+from openkith.openset.model import METHODS, fit_open_set
 from openkith.recognizer import Recognizer
 from openkith.scoring import AsNorm, Cosine, EmbeddingSet
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from voices import FakeEncoder, fake_cohort, same_decision, voice, write_voice
 
 DIM, VOICE = 24, 12  # numbers, of which so many are the voice and the others noise
@@ -134,14 +134,14 @@ def test_what_can_be_chosen(tmp_path: Path) -> None:
 
 def test_the_one_that_ships_is_tried_beside_none_or_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     own = linear(np.eye(DIM))
-    monkeypatch.setattr(openkith.enhancers, "shipped_enhancer", lambda _encoder: own)
+    monkeypatch.setattr(openkith.openset.enhancers, "shipped_enhancer", lambda _encoder: own)
     assert candidate_enhancers("auto", FakeEncoder(dim=DIM)) == (None, own)
     assert candidate_enhancers("shipped", FakeEncoder(dim=DIM)) == (own,)
     assert candidate_enhancers("off", FakeEncoder(dim=DIM)) == (None,)
 
 
 def test_through_the_recogniser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openkith.roster, "find_cohort", fake_cohort)
+    monkeypatch.setattr(openkith.recognizer.roster, "find_cohort", fake_cohort)
     path, encoder = tmp_path / "gallery.db", FakeEncoder()
     tilt = linear(np.diag(np.linspace(0.5, 1.5, encoder.dim)), encoder.fingerprint)
     with Recognizer(path, encoder, enhancer=tilt) as recognizer:

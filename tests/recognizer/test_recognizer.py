@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 import soundfile
 
-import openkith.recognizer
-import openkith.roster
+import openkith.recognizer.recognizer
+import openkith.recognizer.roster
 from openkith.audio import Audio, load, save
-from openkith.decision import Decision
 from openkith.errors import (
     AudioError,
     ConfigError,
@@ -32,12 +31,13 @@ from openkith.errors import (
     UnknownPersonError,
 )
 from openkith.gallery import Gallery
-from openkith.openset import METHODS
+from openkith.openset.decision import Decision
+from openkith.openset.model import METHODS
 from openkith.recognizer import Recognizer
 from openkith.scoring import EmbeddingSet, WhitenedCosine
 from openkith.scoring.base import one_view
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from voices import FakeEncoder, fake_cohort, same_decision, voice, write_voice
 
 NOT_TUNED = "; no head is tuned: run kith tune"
@@ -46,7 +46,7 @@ STALE = "; the tuned head is older than the people enrolled: run kith tune"
 
 @pytest.fixture(autouse=True)
 def cohort(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openkith.roster, "find_cohort", fake_cohort)
+    monkeypatch.setattr(openkith.recognizer.roster, "find_cohort", fake_cohort)
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_arrays_are_16_khz(recognizer: Recognizer, tmp_path: Path) -> None:
 
 
 def trim(audio: Audio) -> Audio:
-    return openkith.recognizer.trim_silence(audio)
+    return openkith.recognizer.recognizer.trim_silence(audio)
 
 
 def test_kept_audio_is_flac_of_the_same_recording(recognizer: Recognizer) -> None:
@@ -447,13 +447,13 @@ def test_tune_learns_from_other_people(
     for who, take in (("guest", 0), ("guest", 1), ("aunt", 0)):
         write_voice(tmp_path / "others" / who, who, take)
     cohorts: list[EmbeddingSet] = []
-    fit = openkith.recognizer.fit_open_set
+    fit = openkith.recognizer.recognizer.fit_open_set
 
     def record(method: str, enrolment: EmbeddingSet, cohort: EmbeddingSet, **options: Any) -> object:
         cohorts.append(cohort)
         return fit(method, enrolment, cohort, **options)
 
-    monkeypatch.setattr(openkith.recognizer, "fit_open_set", record)
+    monkeypatch.setattr(openkith.recognizer.recognizer, "fit_open_set", record)
     plain = home.tune("whitened")
     steps: list[tuple[str, int, int]] = []
     more = home.tune("whitened", unknown=tmp_path / "others", progress=lambda *step: steps.append(step))
@@ -479,13 +479,13 @@ def test_tune_learns_from_other_people(
 def test_tune_learns_from_synthetic_voices(home: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("parselmouth", reason="the extra 'synthesis' is absent")
     cohorts: list[EmbeddingSet] = []
-    fit = openkith.recognizer.fit_open_set
+    fit = openkith.recognizer.recognizer.fit_open_set
 
     def record(method: str, enrolment: EmbeddingSet, cohort: EmbeddingSet, **options: Any) -> object:
         cohorts.append(cohort)
         return fit(method, enrolment, cohort, **options)
 
-    monkeypatch.setattr(openkith.recognizer, "fit_open_set", record)
+    monkeypatch.setattr(openkith.recognizer.recognizer, "fit_open_set", record)
     home.tune("whitened")
     home.tune("whitened", synthetic=2)
     plain, more = cohorts
@@ -687,7 +687,7 @@ def test_people_with_one_clip_are_named_in_the_notes(recognizer: Recognizer) -> 
 
 
 def test_one_short_clip_and_no_cohort_is_a_guess(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openkith.roster, "find_cohort", lambda fingerprint: None)  # noqa: ARG005
+    monkeypatch.setattr(openkith.recognizer.roster, "find_cohort", lambda fingerprint: None)  # noqa: ARG005
     with Recognizer(path, FakeEncoder()) as recognizer:
         for who in ("ann", "bob"):
             recognizer.enroll(who, voice(who, seconds=0.6))
@@ -843,7 +843,7 @@ def test_a_real_household(tmp_path: Path, speech: Path, ge2e: Any, monkeypatch: 
     from openkith.data import read_manifest
     from openkith.scoring import shipped_cohort
 
-    monkeypatch.setattr(openkith.roster, "find_cohort", shipped_cohort)
+    monkeypatch.setattr(openkith.recognizer.roster, "find_cohort", shipped_cohort)
     manifest = read_manifest(speech / "home-clean.tsv")
     people = manifest.speakers[:4]
 
@@ -885,7 +885,7 @@ def test_real_speech_enrols_and_is_recognised(
 ) -> None:
     from openkith.scoring import shipped_cohort
 
-    monkeypatch.setattr(openkith.roster, "find_cohort", shipped_cohort)
+    monkeypatch.setattr(openkith.recognizer.roster, "find_cohort", shipped_cohort)
     files = {who.name: sorted(who.iterdir())[:3] for who in sorted((speech / "home").iterdir())[:2]}
     with Recognizer(tmp_path / "home.db", ge2e) as recognizer:
         for who, (first, second, _) in files.items():

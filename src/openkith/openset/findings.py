@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from openkith.decision import RIVAL_SHARE
-from openkith.openset import AUTO, FALLBACK, HeldOutErrors, OpenSetModel
+from openkith.openset.decision import RIVAL_SHARE
+from openkith.openset.model import AUTO, FALLBACK, HeldOutErrors, OpenSetModel
 from openkith.scoring.calibration import Calibration, HeldOutScores
 
 __all__ = ["CalibrationReport", "Finding", "TuneReport", "find_problems", "limits", "why"]

@@ -12,20 +12,20 @@ from pathlib import Path
 
 import pytest
 
-import openkith.roster
+import openkith.recognizer.roster
 from openkith.recognizer import Recognizer
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from voices import FakeEncoder, fake_cohort, same_decision, voice
 
-WORKER = Path(__file__).with_name("recognizer_worker.py")
+WORKER = Path(__file__).parents[1] / "recognizer_worker.py"
 Worker = subprocess.Popen[str]
 Start = Callable[..., Worker]
 
 
 @pytest.fixture(autouse=True)
 def cohort(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openkith.roster, "find_cohort", fake_cohort)
+    monkeypatch.setattr(openkith.recognizer.roster, "find_cohort", fake_cohort)
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import pytest
 from openkith.audio import trim_silence
 from openkith.encoders.clips.copies import COPY_CONDITIONS, COPY_GROUPS, embed_with_copies
 from openkith.encoders.clips.views import embed_views, view_names
-from openkith.enrolment import EnrolmentReport, advise, cohesion, embedding_set
 from openkith.errors import GalleryError
+from openkith.recognizer.enrolment import EnrolmentReport, advise, cohesion, embedding_set
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from voices import FakeEncoder, TwoViews, voice
 
 M, D = len(COPY_CONDITIONS), 4

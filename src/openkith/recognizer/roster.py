@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from openkith.enhancement.enhancer import Enhancer
-from openkith.enrolment import embedding_set
 from openkith.errors import EncoderMismatchError, GalleryError, NotEnoughDataError
 from openkith.gallery import AuditEntry, Clip, Gallery, Person, StoredHead
-from openkith.heads import unpack_model, unpack_talkers
-from openkith.openset import BASELINE, FALLBACK, OpenSetModel, fit_open_set
+from openkith.openset.heads import unpack_model, unpack_talkers
+from openkith.openset.model import BASELINE, FALLBACK, OpenSetModel, fit_open_set
+from openkith.openset.talkers import fit_talkers
+from openkith.recognizer.enrolment import embedding_set
 from openkith.scoring import EmbeddingSet, find_cohort
 from openkith.scoring.holdout import enough_voices
-from openkith.talkers import fit_talkers
 
 __all__ = ["CALIBRATION", "Roster", "Snapshot", "check_encoder", "joined", "take_snapshot", "version_of"]
 
@@ -121,7 +121,7 @@ class Roster:
         names: The C people, in the order of the model's columns.
         clip_ids: The gallery's number of each enrolment clip, in the order of the model's held-out scores.
         model: The tuned head where there is a fresh one; else cosine with AS-norm.
-        talkers: The multi-talker scorer for them, see `openkith.talkers`; None where there is none for the encoder.
+        talkers: The multi-talker scorer for them, see `openkith.openset.talkers`; None where none is for the encoder.
         note: What a decision must say of the model; may be empty.
     """
 
@@ -141,7 +141,7 @@ class Roster:
         Args:
             snapshot: What the gallery holds.
             fingerprint: Of the encoder of the probes.
-            enhancers: See `openkith.openset.fit_open_set`; a tuned head has its own.
+            enhancers: See `openkith.openset.model.fit_open_set`; a tuned head has its own.
 
         Raises:
             EncoderMismatchError: The clips are of another encoder.

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from openkith.audio import Audio
-from openkith.decision import Decision, decide_several
 from openkith.encoders import Encoder
 from openkith.errors import ConfigError
 from openkith.neural_scoring.talker_method import TalkerMethod
 from openkith.neural_scoring.talker_model import Tokens, shipped_model
-from openkith.openset import OpenSetModel, fit_open_set
+from openkith.openset.decision import Decision, decide_several
+from openkith.openset.model import OpenSetModel, fit_open_set
 from openkith.scoring import EmbeddingSet
 
 if TYPE_CHECKING:

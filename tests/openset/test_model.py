@@ -13,7 +13,7 @@ import pytest
 
 from openkith.errors import ConfigError, InputError, NotEnoughDataError
 from openkith.metrics import eer
-from openkith.openset import (
+from openkith.openset.model import (
     FUSED_MEMBERS,
     METHODS,
     HeldOutErrors,

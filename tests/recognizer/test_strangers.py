@@ -11,9 +11,9 @@ import pytest
 
 from openkith.audio import Audio
 from openkith.errors import ManifestError
-from openkith.strangers import MAX_PIECES, cut_long, stranger_recordings
+from openkith.recognizer.strangers import MAX_PIECES, cut_long, stranger_recordings
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from voices import voice, write_voice
 
 
@@ -66,7 +66,7 @@ def ramp(seconds: float) -> Audio:
 
 @pytest.fixture
 def all_speech(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("openkith.strangers.trim_silence", lambda audio: audio)
+    monkeypatch.setattr("openkith.recognizer.strangers.trim_silence", lambda audio: audio)
 
 
 @pytest.mark.usefixtures("all_speech")

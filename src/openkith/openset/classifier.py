@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from openkith.errors import NotEnoughDataError
-from openkith.openset import AUTO, OpenSetModel, check_method, fit_open_set
+from openkith.openset.model import AUTO, OpenSetModel, check_method, fit_open_set
 from openkith.scoring.base import EmbeddingSet, normalise
 from openkith.scoring.calibration import DEFAULT_FAR, DEFAULT_UNKNOWN_PRIOR
 
@@ -24,7 +24,7 @@ class OpenSetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     Rows of X are embeddings, one a clip; only their direction counts. Rows of y are people, or `unknown_label` or
     None for clips of anybody else: the cohort, from which the head and the threshold are learned. How is told in
-    `openkith.openset.fit_open_set`, which this wraps.
+    `openkith.openset.model.fit_open_set`, which this wraps.
 
     The unknown is always one of the classes, also where no row of y was unknown. Without unknown rows no threshold
     can be learned from strangers. Then every person known is a stranger to all the others: cosine is calibrated on
@@ -35,7 +35,7 @@ class OpenSetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     clips of one person differ; a second one is then guessed to score halfway between the first and other people.
 
     Args:
-        method: A key of `openkith.openset.METHODS`, or "auto": what does best on held-out clips.
+        method: A key of `openkith.openset.model.METHODS`, or "auto": what does best on held-out clips.
         far: False-accept rate: the share of unknown clips that may get any name, between 0 and 1.
         unknown_prior: Prior probability that a clip is of nobody known, between 0 and 1.
         unknown_label: The label of unknown rows in y and in predictions; with names of people as text, "unknown"
@@ -45,8 +45,8 @@ class OpenSetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     Attributes:
         classes_: (C + 1,) the C people and `unknown_label`, sorted; if they cannot be sorted together, such as text
             and -1, the people are sorted and the unknown comes last. The columns of all results are in this order.
-        model_: The `openkith.openset.OpenSetModel`: the method in use, held-out errors, the calibration with what the
-            threshold is expected to cost, and ``llrs`` for the people's ratios alone.
+        model_: The `openkith.openset.model.OpenSetModel`: the method in use, held-out errors, the calibration with what
+            the threshold is expected to cost, and ``llrs`` for the people's ratios alone.
         n_features_in_: Length of an embedding.
         feature_names_in_: Names of the features, where X had them in `fit`.
 

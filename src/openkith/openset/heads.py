@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from openkith.enhancers import pack_enhancer, unpack_enhancer
 from openkith.errors import GalleryError, KithError
 from openkith.neural_scoring.talker_method import TalkerMethod
-from openkith.openset import HeldOutErrors, OpenSetModel, restore_scorer
+from openkith.openset.enhancers import pack_enhancer, unpack_enhancer
+from openkith.openset.model import HeldOutErrors, OpenSetModel, restore_scorer
 from openkith.scoring.base import Arrays, EmbeddingSet, FloatArray, Listener, Scorer, guessed_conditions
 from openkith.scoring.calibration import Calibration, HeldOutScores
 from openkith.scoring.holdout import ORIGINAL_SHARE

@@ -18,9 +18,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import openkith
-from openkith import OpenSetClassifier, classifier
+from openkith import OpenSetClassifier
 from openkith.errors import ConfigError, NotEnoughDataError
-from openkith.openset import METHODS, fit_open_set
+from openkith.openset import classifier
+from openkith.openset.model import METHODS, fit_open_set
 from openkith.scoring import AsNorm, EmbeddingSet, ViewFusion
 from openkith.scoring.views import Part
 from openkith.tuning import SpeakerRPLPlus, TuneConfig

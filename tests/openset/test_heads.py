@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from openkith.errors import ConfigError, GalleryError
-from openkith.heads import add_strangers, pack_model, unpack_model
-from openkith.openset import METHODS, OpenSetModel, fit_open_set
+from openkith.openset.heads import add_strangers, pack_model, unpack_model
+from openkith.openset.model import METHODS, OpenSetModel, fit_open_set
 from openkith.scoring import AsNorm, Calibration, EmbeddingSet, Scorer, ViewFusion
 from openkith.scoring.views import Part
 from openkith.tuning import SpeakerRPL, SpeakerRPLPlus, SpeakerRPLV2, TuneConfig

@@ -13,7 +13,7 @@ from openkith.encoders import Encoder
 from openkith.encoders.clips.views import embed_views
 from openkith.errors import AudioError, GalleryError, require
 from openkith.gallery import Clip, Gallery
-from openkith.openset import Progress
+from openkith.openset.model import Progress
 from openkith.scoring.base import EmbeddingSet
 
 __all__ = ["add_styles"]

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-import openkith.roster
+import openkith.recognizer.roster
 from openkith.audio import Audio, load
 from openkith.errors import ConfigError
 from openkith.evaluation import ClipStore, evaluate
 from openkith.recognizer import Recognizer
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from voices import FakeEncoder, fake_cohort, voice
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def test_another_encoder_takes_all_for_one_voice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openkith.roster, "find_cohort", fake_cohort)
+    monkeypatch.setattr(openkith.recognizer.roster, "find_cohort", fake_cohort)
     with Recognizer(tmp_path / "gallery.db", FakeEncoder()) as recognizer:
         recognizer.enroll("ann", [voice("ann", take) for take in range(2)])
         assert not recognizer.identify(voice("ann", 5)).several

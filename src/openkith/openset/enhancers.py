@@ -26,7 +26,7 @@ ChosenEnhancer = str | Path | Enhancer
 
 
 def candidate_enhancers(chosen: ChosenEnhancer, encoder: Encoder) -> tuple[Enhancer | None, ...]:
-    """What `openkith.openset.fit_open_set` is to try; None is no enhancer.
+    """What `openkith.openset.model.fit_open_set` is to try; None is no enhancer.
 
     Args:
         chosen: "off"; "shipped", the one that ships for the encoder; "auto", both, where one ships; the folder of a

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-import openkith.roster
+import openkith.recognizer.roster
 from openkith.audio import Audio, load
 from openkith.audio.augment import GROUPS
 from openkith.data.synthesis import STYLES, SyntheticClip, TransformSource
 from openkith.encoders.clips.copies import COPY_CONDITIONS
 from openkith.errors import AudioError, GalleryError, MissingDependencyError
 from openkith.recognizer import Recognizer
-from openkith.roster import take_snapshot
+from openkith.recognizer.roster import take_snapshot
+from openkith.recognizer.speaking_styles import add_styles
 from openkith.scoring.base import EmbeddingSet
-from openkith.speaking_styles import add_styles
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from voices import FakeEncoder, TwoViews, fake_cohort, voice, write_voice
 
 N = len(STYLES)
@@ -30,7 +30,7 @@ N = len(STYLES)
 
 @pytest.fixture(autouse=True)
 def cohort(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openkith.roster, "find_cohort", fake_cohort)
+    monkeypatch.setattr(openkith.recognizer.roster, "find_cohort", fake_cohort)
     monkeypatch.setitem(sys.modules, "parselmouth", sys)  # as if the extra were installed
 
 

@@ -8,7 +8,14 @@ import math
 import numpy as np
 import pytest
 
-from openkith.decision import Decision, HeardPerson, decide, decide_claim, decide_several, talking_prior
+from openkith.openset.decision import (
+    Decision,
+    HeardPerson,
+    decide,
+    decide_claim,
+    decide_several,
+    talking_prior,
+)
 from openkith.scoring import Calibration
 from openkith.scoring.calibration import ErrorEstimate
 

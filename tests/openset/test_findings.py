@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from openkith.findings import TuneReport, find_problems, limits, why
-from openkith.openset import HeldOutErrors, OpenSetModel
+from openkith.openset.findings import TuneReport, find_problems, limits, why
+from openkith.openset.model import HeldOutErrors, OpenSetModel
 from openkith.scoring import Calibration, Cosine, HeldOutScores
 from openkith.scoring.calibration import ErrorEstimate
 

@@ -14,22 +14,16 @@ import numpy.typing as npt
 
 from openkith.audio import SAMPLE_RATE, Audio, load
 from openkith.audio.vad import trim_silence
-from openkith.decision import Decision, decide, decide_claim
 from openkith.encoders import Encoder, load_encoder
 from openkith.encoders.clips.copies import EmbeddedClip, embed_with_copies
-from openkith.enhancers import OFF, ChosenEnhancer, candidate_enhancers
-from openkith.enrolment import EnrolmentReport, advise, cohesion, embedding_set
 from openkith.errors import ConfigError, DuplicateClipError, GalleryError, require
-from openkith.findings import CalibrationReport, TuneReport, find_problems, limits, why
 from openkith.gallery import Gallery, NewClip, Receipt
-from openkith.heads import pack_model, unpack_model
-from openkith.openset import AUTO, Progress, check_encoder_of, check_method, fit_open_set
-from openkith.roster import CALIBRATION, Roster, check_encoder, joined, take_snapshot, version_of
-from openkith.scoring.base import EmbeddingSet
-from openkith.scoring.calibration import DEFAULT_FAR, DEFAULT_UNKNOWN_PRIOR, check_rates
-from openkith.speaking_styles import add_styles
-from openkith.strangers import cut_long, stranger_recordings
-from openkith.talkers import (
+from openkith.openset.decision import Decision, decide, decide_claim
+from openkith.openset.enhancers import OFF, ChosenEnhancer, candidate_enhancers
+from openkith.openset.findings import CalibrationReport, TuneReport, find_problems, limits, why
+from openkith.openset.heads import pack_model, unpack_model
+from openkith.openset.model import AUTO, Progress, check_encoder_of, check_method, fit_open_set
+from openkith.openset.talkers import (
     Voices,
     check_voices,
     decide_talkers,
@@ -37,6 +31,12 @@ from openkith.talkers import (
     sounds_like_several,
     speech_tokens,
 )
+from openkith.recognizer.enrolment import EnrolmentReport, advise, cohesion, embedding_set
+from openkith.recognizer.roster import CALIBRATION, Roster, check_encoder, joined, take_snapshot, version_of
+from openkith.recognizer.speaking_styles import add_styles
+from openkith.recognizer.strangers import cut_long, stranger_recordings
+from openkith.scoring.base import EmbeddingSet
+from openkith.scoring.calibration import DEFAULT_FAR, DEFAULT_UNKNOWN_PRIOR, check_rates
 
 __all__ = ["CalibrationReport", "Recognizer", "Source", "TuneReport"]
 
@@ -154,7 +154,7 @@ class Recognizer:
 
         Args:
             method: "auto" keeps the tuned head unless held-out clips speak clearly against it; or a key of
-                `openkith.openset.METHODS` or `SPEECH_METHODS`.
+                `openkith.openset.model.METHODS` or `SPEECH_METHODS`.
             unknown: A folder of other people's recordings, learned from beside the cohort that ships and the
                 background given to `calibrate`.
             synthetic: How many synthetic voices to learn from too (extra ``synthesis``).
