@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -22,6 +26,9 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["KITH_CLIP_CACHE"] = "off"  # tests that need a cache have one of their own
+
+for name in ("KITH_KEY", "KITH_KEY_FILE"):  # galleries of tests are plain, unless they say otherwise
+    os.environ.pop(name, None)
 
 # A cohort that a developer has built is nothing that a test may find.
 os.environ.setdefault("KITH_COHORTS", str(Path(tempfile.gettempdir()) / "kith-no-cohorts"))
@@ -109,3 +116,55 @@ def bands(monkeypatch: pytest.MonkeyPatch) -> Bands:
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(ENCODERS, "bands", f"{module.__name__}:Bands")
     return Bands()
+
+
+def find_postgresql(name: str) -> str:
+    """Where a program of PostgreSQL is; the test is skipped where it is not installed."""
+    found = shutil.which(name) or next(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}")), None)
+    if found is None:
+        pytest.skip(f"PostgreSQL's {name} is not installed")
+    return found
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """URL of a PostgreSQL server of this run's own, without a database's name; skipped where there is no server."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    initdb, pg_ctl = find_postgresql("initdb"), find_postgresql("pg_ctl")
+    as_owner: list[str] = []
+    folder = Path(tempfile.mkdtemp())
+    if os.geteuid() == 0:  # the server refuses to run as root
+        as_owner = ["runuser", "-u", "postgres", "--"]
+        try:
+            shutil.chown(folder, "postgres")
+        except LookupError:
+            pytest.skip("root cannot run PostgreSQL, and there is no user postgres")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def call(*command: str) -> None:
+        subprocess.run([*as_owner, *command], check=True, stdout=subprocess.DEVNULL, cwd=folder)
+
+    data = str(folder / "data")
+    call(initdb, "-D", data, "-U", "kith", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c timezone=Asia/Tokyo"
+    call(pg_ctl, "-D", data, "-o", options, "-l", str(folder / "log"), "-w", "start")
+    yield f"postgresql://kith:secret@127.0.0.1:{port}"
+    call(pg_ctl, "-D", data, "-m", "immediate", "stop")
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def postgresql_database(postgresql: str) -> str:
+    """URL of a new database on that server."""
+    import sqlalchemy as sa
+
+    from openkith.gallery.database import locate
+
+    name = f"test_{uuid.uuid4().hex}"
+    engine = sa.create_engine(locate(f"{postgresql}/postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return f"{postgresql}/{name}"

@@ -7,10 +7,15 @@ The tree::
         AudioError                 a file or array is not usable audio
         ManifestError              a manifest, list or corpus folder is malformed
         ConfigError                an unknown key, a wrong type, a value out of range
+        IdempotencyError           an idempotency key was used before, for another request
       GalleryError                 the gallery refuses
         UnknownPersonError         no such person
+        UnknownItemError           no such clip, job, key or recording for review
         DuplicateClipError         the same audio is enrolled already
         EncoderMismatchError       embeddings of two encoders would be mixed
+        EncryptionError            it is encrypted otherwise than was said, or a value does not open
+        ChangedError               somebody else changed it since it was read
+        BusyError                  the same is being done already; later it can be done again
       WeightsError                 a model's weights cannot be had, or are not what they claim to be
       NotEnoughDataError           too few people, clips or cohort embeddings for what was asked
       MissingDependencyError       an optional package is not installed (also an ImportError)
@@ -26,15 +31,20 @@ from types import ModuleType
 
 __all__ = [
     "AudioError",
+    "BusyError",
+    "ChangedError",
     "ConfigError",
     "DuplicateClipError",
     "EncoderMismatchError",
+    "EncryptionError",
     "GalleryError",
+    "IdempotencyError",
     "InputError",
     "KithError",
     "ManifestError",
     "MissingDependencyError",
     "NotEnoughDataError",
+    "UnknownItemError",
     "UnknownPersonError",
     "WeightsError",
     "require",
@@ -61,6 +71,10 @@ class ConfigError(InputError):
     """A setting has an unknown name, a wrong type or a value out of range."""
 
 
+class IdempotencyError(InputError):
+    """An idempotency key was used before, for another request."""
+
+
 class GalleryError(KithError):
     """The gallery refuses, or cannot be opened."""
 
@@ -69,12 +83,28 @@ class UnknownPersonError(GalleryError):
     """No person of that name is enrolled."""
 
 
+class UnknownItemError(GalleryError):
+    """The gallery has no such clip, job, key or recording for review."""
+
+
 class DuplicateClipError(GalleryError):
     """The same audio is in the gallery already."""
 
 
 class EncoderMismatchError(GalleryError):
     """Embeddings of two different encoders would be mixed."""
+
+
+class EncryptionError(GalleryError):
+    """The gallery is encrypted otherwise than this process was told, or a value of it does not open."""
+
+
+class ChangedError(GalleryError):
+    """Somebody else changed it since it was read."""
+
+
+class BusyError(GalleryError):
+    """The same is being done already; later it can be done again."""
 
 
 class WeightsError(KithError):

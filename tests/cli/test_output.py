@@ -6,7 +6,7 @@ import io
 import json
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ class Thing:
     parts: tuple[float, ...]
     path: Path
     when: datetime
+    day: date
 
 
 class Terminal(io.StringIO):
@@ -32,9 +33,16 @@ class Terminal(io.StringIO):
 
 def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
     when = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
-    output.print_json({"a": Thing(math.nan, (1.0, math.inf), Path("x/y"), when), "b": [None, True, 3]})
+    thing = Thing(math.nan, (1.0, math.inf), Path("x/y"), when, date(2026, 3, 1))
+    output.print_json({"a": thing, "b": [None, True, 3]})
     assert json.loads(capsys.readouterr().out) == {
-        "a": {"rate": None, "parts": [1.0, None], "path": "x/y", "when": "2026-01-02T03:04:00+00:00"},
+        "a": {
+            "rate": None,
+            "parts": [1.0, None],
+            "path": "x/y",
+            "when": "2026-01-02T03:04:00+00:00",
+            "day": "2026-03-01",
+        },
         "b": [None, True, 3],
     }
 

@@ -27,6 +27,20 @@ def gallery(path: Path) -> Iterator[Gallery]:
         yield opened
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def place(request: pytest.FixtureRequest) -> str:
+    """Where a new gallery can be: a file, and a database on a server."""
+    if request.param == "sqlite":
+        return str(request.getfixturevalue("path"))
+    return str(request.getfixturevalue("postgresql_database"))
+
+
+@pytest.fixture
+def any_gallery(place: str) -> Iterator[Gallery]:
+    with Gallery(place) as opened:
+        yield opened
+
+
 @pytest.fixture
 def make_clip() -> Callable[..., NewClip]:
     """`make_clip("a1")`: the same name gives the same clip."""

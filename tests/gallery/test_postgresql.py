@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,51 +19,16 @@ MakeClip = Callable[..., NewClip]
 pytestmark = pytest.mark.slow
 
 
-def program(name: str) -> str:
-    found = shutil.which(name) or next(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}")), None)
-    if found is None:
-        pytest.skip(f"PostgreSQL's {name} is not installed")
-    return found
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
+@pytest.fixture
+def server(postgresql: str) -> str:
     """URL of the server, without a database's name."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed")
-    initdb, pg_ctl = program("initdb"), program("pg_ctl")
-    as_owner: list[str] = []
-    folder = Path(tempfile.mkdtemp())
-    if os.geteuid() == 0:  # the server refuses to run as root
-        as_owner = ["runuser", "-u", "postgres", "--"]
-        try:
-            shutil.chown(folder, "postgres")
-        except LookupError:
-            pytest.skip("root cannot run PostgreSQL, and there is no user postgres")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-
-    def call(*command: str) -> None:
-        subprocess.run([*as_owner, *command], check=True, stdout=subprocess.DEVNULL, cwd=folder)
-
-    data = str(folder / "data")
-    call(initdb, "-D", data, "-U", "kith", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c timezone=Asia/Tokyo"
-    call(pg_ctl, "-D", data, "-o", options, "-l", str(folder / "log"), "-w", "start")
-    yield f"postgresql://kith:secret@127.0.0.1:{port}"
-    call(pg_ctl, "-D", data, "-m", "immediate", "stop")
-    shutil.rmtree(folder)
+    return postgresql
 
 
 @pytest.fixture
-def url(server: str, request: pytest.FixtureRequest) -> str:
+def url(postgresql_database: str) -> str:
     """URL of a new database."""
-    name = f"test_{abs(hash(request.node.name))}"
-    engine = sa.create_engine(database.locate(f"{server}/postgres"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return f"{server}/{name}"
+    return postgresql_database
 
 
 def test_the_whole_way(url: str, make_clip: MakeClip) -> None:

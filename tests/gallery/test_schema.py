@@ -1,10 +1,12 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -13,7 +15,8 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 
 from openkith.gallery import Gallery, schema
-from openkith.gallery.database import MIGRATIONS
+from openkith.gallery.codec import pack_arrays
+from openkith.gallery.database import MIGRATIONS, locate
 
 
 def test_migrations_build_the_schema(path: Path) -> None:
@@ -40,6 +43,41 @@ def test_migrations_build_the_schema(path: Path) -> None:
         checks = [c for c in table.constraints if isinstance(c, sa.CheckConstraint)]
         assert all(str(check.sqltext) in built[table.name] for check in checks)
         assert built[table.name].count("CHECK") == len(checks)
+
+
+def make_old_gallery(place: str) -> None:
+    """A gallery of schema 0001, where Alice was enrolled with one clip."""
+    engine = sa.create_engine(locate(place))
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        arrays = pack_arrays({"embedding": np.ones(4, np.float32)}, "clip")
+        moment = "'2026-01-01 10:00:00.000000'"
+        for statement in (
+            f"INSERT INTO people (name, created) VALUES ('alice', {moment})",
+            f"INSERT INTO enrolments (person_id, created) VALUES (1, {moment})",
+            "INSERT INTO clips (person_id, enrolment_id, kind, sha256, seconds, encoder, created, source, quality,"
+            f" arrays) VALUES (1, 1, 'enrolment', '{'0' * 64}', 2.5, 'e', {moment}, 'a.wav', '{{}}', :arrays)",
+            f"INSERT INTO audit (time, action, person_id, detail) VALUES ({moment}, 'enroll', 1, '{{}}')",
+        ):
+            connection.execute(sa.text(statement), {"arrays": arrays} if ":arrays" in statement else {})
+    engine.dispose()
+
+
+def test_a_gallery_of_before_the_service(place: str) -> None:
+    make_old_gallery(place)
+    with Gallery(place) as gallery:
+        alice = gallery.person("alice")
+        assert (alice.consent, alice.note, alice.clips, alice.seconds) == (None, "", 1, 2.5)
+        assert gallery.clips()[0].arrays["embedding"].tolist() == [1, 1, 1, 1]
+        (entry,) = gallery.audit()
+        assert (entry.actor, entry.action, entry.subject) == ("", "enroll", "alice")
+        assert gallery.edit_person("alice", consent=date(2026, 3, 1)).consent == date(2026, 3, 1)
+        assert gallery.undo().person_removed  # an enrolment made her
+        assert gallery.people() == []
 
 
 def test_version_is_the_newest_migration() -> None:

@@ -13,17 +13,36 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, make_url, select, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    create_engine,
+    event,
+    func,
+    inspect,
+    make_url,
+    select,
+    text,
+)
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from openkith.errors import GalleryError, require
-from openkith.gallery.schema import SCHEMA_VERSION, VERSION_TABLE, metadata
+from openkith.gallery.encryption import Key, KeySource, Sealing, store_key_id
+from openkith.gallery.schema import BACKUP_TABLE, SCHEMA_VERSION, VERSION_TABLE, metadata
+from openkith.gallery.wiping import (
+    RETRY_SECONDS,
+    is_busy,
+    mark_pending,
+    pending_wipes,
+    wipe_postgresql,
+    wipe_sqlite,
+)
 
 __all__ = ["Database", "locate"]
 
 BUSY_SECONDS = 60.0  # how long a writer waits for the others
 WIPE_SECONDS = 10.0  # how long an erasure waits for readers of what was erased
-RETRY_SECONDS = 0.05
 SQLITE_HEADER = b"SQLite format 3\x00"
 WRITE_LOCK = 0x6B697468  # PostgreSQL advisory lock that writers hold: "kith"
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
@@ -40,10 +59,10 @@ REMEDIES = {  # primary result codes of SQLite
     sqlite3.SQLITE_NOTADB: f"it is not a gallery: {ELSEWHERE}",
     sqlite3.SQLITE_CORRUPT: f"it is damaged: restore a copy of it, or {ELSEWHERE}",
 }
-WIPED = "the bytes are gone from the file and its log; copies and recordings kept elsewhere are untouched"
+WIPED = "the bytes are gone from the file and its log; copies, backups and recordings kept elsewhere are untouched"
 WIPED_SERVER = (
-    "deleted from the tables; the server frees the bytes when it vacuums, and its own log and backups are "
-    "its administrator's"
+    "the tables were rewritten without them; the server's administrator still has to expire what holds older states: "
+    "its write-ahead log and archive, base backups, replicas that lag, logical dumps and kith backups"
 )
 
 _migrating = threading.Lock()  # alembic's context is global to the process
@@ -89,6 +108,7 @@ class Database:
     Args:
         url: From `locate`. An SQLite file is created where there is none (readable by its owner only: voice
             prints are personal), and a schema of an older openkith is migrated.
+        key: The key that it is encrypted with, or where to find it; one that is new is encrypted with it.
 
     Attributes:
         label: What messages call it: the path, or the URL without its password.
@@ -96,12 +116,15 @@ class Database:
 
     Raises:
         GalleryError: It is not a gallery, is of a newer openkith, is damaged, or cannot be written to.
-        MissingDependencyError: The driver of PostgreSQL is not installed.
+        EncryptionError: It is encrypted with another key.
+        ConfigError: The environment's key is none, or is open to other users.
+        MissingDependencyError: The driver of PostgreSQL, or the package for encryption, is not installed.
     """
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, key: Key = KeySource.ENVIRONMENT) -> None:
         self.path = Path(url.database or "") if url.drivername == "sqlite" else None
         self.label = url.render_as_string(hide_password=True) if self.path is None else str(self.path)
+        self._sealing = Sealing(key, self.label)
         if self.path is not None:
             _prepare_file(self.path)
         self._engine = self._create_engine(url)
@@ -126,46 +149,99 @@ class Database:
             yield connection
 
     @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A transaction that sees one moment of the gallery, however long it reads."""
+        options = {} if self.path is not None else {"isolation_level": "REPEATABLE READ"}
+        with self._explained(), self._engine.execution_options(**options).begin() as connection:
+            yield connection
+
+    @contextmanager
     def write(self, *, erases: bool = False) -> Iterator[Connection]:
         """A transaction that writes, alone among all processes; an exception inside undoes all of it.
 
         Args:
-            erases: Mark, in the same transaction, that the file is to be wiped: should this process die
+            erases: Mark, in the same transaction, that the gallery is to be wiped: should this process die
                 before its `wipe`, the next one to open the gallery does it.
         """
-        with self._explained(), self._engine.execution_options(kith_write=True).begin() as connection:
-            if self.path is None:
-                connection.execute(select(func.pg_advisory_xact_lock(WRITE_LOCK)))
-            elif erases:
-                pending = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
-                connection.exec_driver_sql(f"PRAGMA user_version = {pending + 1}")
+        with self._write() as connection:
+            self._sealing.check(connection)  # another process may have changed the key
+            if erases:
+                mark_pending(connection, sqlite=self.path is not None)
             yield connection
 
-    def wipe(self, patience: float | None = None) -> str:
-        """Leave no byte of deleted rows in the SQLite file or beside it, and say how that went.
+    @property
+    def key_id(self) -> str | None:
+        """The id of the key that values are sealed with; None of a plain gallery."""
+        return self._sealing.key_id
 
-        secure_delete has zeroed the deleted cells; VACUUM rewrites the pages, which may hold traces of cells
-        that moved; the checkpoint then brings this into the file and cuts the log to nothing. A process in
-        the middle of reading an older state keeps the log alive, so that is waited for.
+    def check_key(self) -> None:
+        """Refuse a gallery whose key has become another one since it was opened, as every write does.
+
+        Raises:
+            EncryptionError: It has; the message says to start again with that key.
+        """
+        with self.read() as connection:
+            self._sealing.check(connection)
+
+    def seal(self, blob: bytes, context: str) -> bytes:
+        """What is to be stored for these bytes: encrypted, or the same where the gallery is plain.
 
         Args:
-            patience: Seconds to wait for readers, `WIPE_SECONDS` by default; with 0 nothing is done while
-                there are any.
+            blob: The value of a column in `encryption.SEALED`: a rotation knows of no other.
+            context: From `encryption.context_of`.
+        """
+        return self._sealing.seal(blob, context)
+
+    def unseal(self, blob: bytes, context: str) -> bytes:
+        """The bytes of what `seal` gave.
+
+        Raises:
+            EncryptionError: They were changed, belong elsewhere, or are encrypted otherwise than the gallery was when
+                it was opened.
+        """
+        return self._sealing.unseal(blob, context)
+
+    def seal_text(self, text: str, context: str) -> str:
+        """As `seal`, for a column of text."""
+        return self._sealing.seal_text(text, context)
+
+    def unseal_text(self, text: str, context: str) -> str:
+        """As `unseal`, for a column of text."""
+        return self._sealing.unseal_text(text, context)
+
+    def wipe(self, patience: float | None = None) -> str:
+        """Leave no byte of deleted rows in the database's files, and say how that went.
+
+        Args:
+            patience: Seconds to wait for readers, `WIPE_SECONDS` by default; with 0 nobody is waited for.
 
         Returns:
             A sentence for the receipt.
         """
-        if self.path is None:
-            return WIPED_SERVER
-        with self._explained(), closing(self._engine.raw_connection()) as raw:
-            problem = _wipe_sqlite(raw.cursor(), WIPE_SECONDS if patience is None else patience)
+        patience = WIPE_SECONDS if patience is None else patience
+        with self._explained():
+            if self.path is None:
+                with self._engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+                    problem = wipe_postgresql(connection, patience)
+            else:
+                with closing(self._engine.raw_connection()) as raw:
+                    problem = wipe_sqlite(raw.cursor(), patience, BUSY_SECONDS)
         self._unwiped = bool(problem)
         if problem:
+            where = "the tables' files on the server" if self.path is None else f"{self.path} and its log"
             return (
-                f"the erased bytes are still in {self.path} and its log ({problem}): close whatever else has "
+                f"the erased bytes are still in {where} ({problem}): close whatever else has "
                 "the gallery open, then run any kith command on it, which erases them"
             )
-        return WIPED
+        return WIPED_SERVER if self.path is None else WIPED
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        """A transaction that writes, alone, whatever the gallery is encrypted with."""
+        with self._explained(), self._engine.execution_options(kith_write=True).begin() as connection:
+            if self.path is None:
+                connection.execute(select(func.pg_advisory_xact_lock(WRITE_LOCK)))
+            yield connection
 
     def _create_engine(self, url: URL) -> Engine:
         if self.path is None:
@@ -181,11 +257,11 @@ class Database:
             version = self._version(connection)
         if version != SCHEMA_VERSION:
             self._migrate()
-        if self.path is not None:
-            with self.read() as connection:
-                unwiped = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-            if unwiped:
-                self.wipe(patience=0)
+        with self.read() as connection:
+            self._sealing.check(connection)
+            pending = pending_wipes(connection, sqlite=self.path is not None)
+        if pending:
+            self.wipe(patience=0)
 
     def _version(self, connection: Connection) -> str | None:
         """The schema's version, None of an empty database; raises where this is no gallery for us."""
@@ -199,6 +275,10 @@ class Database:
                 f"this one knows {SCHEMA_VERSION}): pip install --upgrade openkith"
             )
         tables = set(inspector.get_table_names())
+        if BACKUP_TABLE in tables and self.path is not None:
+            raise GalleryError(
+                f"{self.label}: this is a backup: `kith restore` puts it into a gallery, whose path is another"
+            )
         foreign = tables if self.path is not None else tables & set(metadata.tables)
         if foreign:
             raise GalleryError(
@@ -214,14 +294,17 @@ class Database:
 
         if self.path is not None:
             self._use_write_ahead_log()
-        with _migrating, self.write() as connection:
-            if self._version(connection) == SCHEMA_VERSION:
+        with _migrating, self._write() as connection:
+            version = self._version(connection)
+            if version == SCHEMA_VERSION:
                 return  # another process did it while this one waited
             config = Config()
             config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
             config.set_main_option("path_separator", "os")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+            if version is None:
+                store_key_id(connection, self.key_id)
 
     def _use_write_ahead_log(self) -> None:
         """Switch the file to SQLite's write-ahead log, which it then keeps."""
@@ -233,7 +316,7 @@ class Database:
                     return
                 except sqlite3.OperationalError as error:
                     # SQLite does not wait here when two processes open a new gallery at once
-                    if not _is_busy(error) or time.monotonic() > deadline:
+                    if not is_busy(error) or time.monotonic() > deadline:
                         raise
                     time.sleep(RETRY_SECONDS)
 
@@ -292,47 +375,3 @@ def _begin(connection: Connection) -> None:
     # IMMEDIATE takes the write lock first: a transaction that reads, then writes, can otherwise be refused
     writes = connection.get_execution_options().get("kith_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _is_busy(error: sqlite3.Error) -> bool:
-    return (error.sqlite_errorcode & 0xFF) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-
-
-def _wipe_sqlite(cursor: Any, patience: float) -> str:
-    """Vacuum and cut the log; returns what stood in the way, or an empty string."""
-
-    def truncated() -> bool:
-        return not cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-
-    deadline = time.monotonic() + patience
-    vacuumed = False
-    try:
-        pending = cursor.execute("PRAGMA user_version").fetchone()[0]
-        cursor.execute(f"PRAGMA busy_timeout = {int(1000 * min(patience, RETRY_SECONDS))}")
-        # without patience, look first: a VACUUM that cannot be folded in only makes the log longer
-        if patience == 0 and not truncated():
-            return "another process is reading it"
-        while True:
-            try:
-                if not vacuumed:
-                    cursor.execute("VACUUM")
-                    vacuumed = True
-                if truncated():
-                    break
-                problem = "another process is reading it"
-            except sqlite3.OperationalError as error:
-                if not _is_busy(error):
-                    raise
-                problem = "another process is writing to it"
-            if time.monotonic() >= deadline:
-                return problem
-            time.sleep(RETRY_SECONDS)
-        cursor.execute("BEGIN IMMEDIATE")
-        if cursor.execute("PRAGMA user_version").fetchone()[0] == pending:  # else: another erasure since
-            cursor.execute("PRAGMA user_version = 0")
-        cursor.execute("COMMIT")
-    except sqlite3.Error as error:  # the rows are deleted already: say it, and let the next opening finish
-        return str(error)
-    finally:
-        cursor.execute(f"PRAGMA busy_timeout = {int(1000 * BUSY_SECONDS)}")
-    return ""

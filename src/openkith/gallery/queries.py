@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, func, insert, select
@@ -13,6 +13,8 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, func, insert, s
 from openkith.errors import DuplicateClipError, EncoderMismatchError, UnknownPersonError
 from openkith.gallery import schema
 from openkith.gallery.codec import pack_arrays, pack_json, unpack_arrays, unpack_json
+from openkith.gallery.database import Database
+from openkith.gallery.encryption import context_of
 from openkith.gallery.records import (
     AuditEntry,
     Clip,
@@ -31,10 +33,14 @@ __all__ = [
     "encoder_of",
     "erase_heads",
     "find_person",
+    "find_person_of_id",
     "head_from_row",
     "insert_row",
+    "known_id",
     "log",
+    "next_change",
     "now",
+    "person_from_row",
     "person_id",
     "read_clips",
     "read_people",
@@ -47,6 +53,7 @@ NEAREST_NAMES = 3  # offered when a name is unknown
 NEAREST_CUTOFF = 0.6  # of difflib's ratio, in 0..1
 TIME_FORMAT = "%Y-%m-%d %H:%M UTC"
 QUERY_VALUES = 500  # in one IN (...); databases limit it
+LARGEST_ID = 2**31 - 1  # of PostgreSQL's integer
 
 
 def now() -> datetime:
@@ -60,33 +67,49 @@ def insert_row(connection: Connection, table: Table, **values: Any) -> int:
     return int(result.inserted_primary_key[0])
 
 
-def log(connection: Connection, action: str, person: int | None, **detail: Any) -> datetime:
+def log(connection: Connection, action: str, person: int | None, actor: str = "", **detail: Any) -> datetime:
     """Write to the audit log: a person by id, and never a name in `detail`; returns the entry's time."""
     time = now()
-    text = pack_json(detail, "audit")
-    connection.execute(insert(schema.audit).values(time=time, action=action, person_id=person, detail=text))
+    values = {"time": time, "actor": actor, "action": action, "person_id": person}
+    connection.execute(insert(schema.audit).values(values | {"detail": pack_json(detail, "audit")}))
     return time
 
 
-def read_people(connection: Connection, name: str | None = None) -> list[Person]:
-    """Everybody, or the one of that exact name, in order of id."""
+def read_people(connection: Connection, condition: ColumnElement[bool] | None = None) -> list[Person]:
+    """Everybody, or those who meet `condition`, in order of id."""
     people, clips = schema.people, schema.clips
     query = (
         select(
             people.c.id,
             people.c.name,
             people.c.created,
+            people.c.consent,
+            people.c.note,
             func.count(clips.c.id).label("clips"),
             func.coalesce(func.sum(clips.c.seconds), 0.0).label("seconds"),
+            func.coalesce(func.max(clips.c.id), 0).label("newest_clip"),
         )
         .join_from(people, clips, isouter=True)
-        .group_by(people.c.id, people.c.name, people.c.created)
+        .group_by(people.c.id)
         .order_by(people.c.id)
     )
-    if name is not None:
-        query = query.where(people.c.name == name)
-    rows = connection.execute(query)
-    return [Person(row.id, row.name, row.created, row.clips, float(row.seconds)) for row in rows]
+    if condition is not None:
+        query = query.where(condition)
+    return [person_from_row(row) for row in connection.execute(query)]
+
+
+def person_from_row(row: Any) -> Person:
+    """The record of a row of people, with what their clips come to."""
+    return Person(
+        id=row.id,
+        name=row.name,
+        created=row.created,
+        clips=row.clips,
+        seconds=float(row.seconds),
+        consent=row.consent,
+        note=row.note,
+        newest_clip=row.newest_clip,
+    )
 
 
 def person_id(connection: Connection, name: str) -> int | None:
@@ -101,7 +124,7 @@ def find_person(connection: Connection, name: str, label: str) -> Person:
         UnknownPersonError: There is none in the gallery that is called `label`; it offers the nearest names.
     """
     name = clean_name(name)
-    found = read_people(connection, name)
+    found = read_people(connection, schema.people.c.name == name)
     if found:
         return found[0]
     names = list(connection.execute(select(schema.people.c.name).order_by(schema.people.c.id)).scalars())
@@ -114,6 +137,32 @@ def find_person(connection: Connection, name: str, label: str) -> Person:
     else:
         remedy = "nobody is, yet"
     raise UnknownPersonError(f"{name!r} is not enrolled in {label}: {remedy}")
+
+
+def find_person_of_id(connection: Connection, number: int, label: str) -> Person:
+    """The person of that number.
+
+    Raises:
+        UnknownPersonError: There is none in the gallery that is called `label`.
+    """
+    found = read_people(connection, schema.people.c.id == known_id(number))
+    if not found:
+        raise UnknownPersonError(f"there is no person {number} in {label}: `kith list` shows who is")
+    return found[0]
+
+
+def known_id(number: int) -> int:
+    """`number`, or 0, which is nobody's, where no database could have given it: asking for it would fail."""
+    return number if 0 < number <= LARGEST_ID else 0
+
+
+def next_change(connection: Connection) -> datetime:
+    """This moment, or one just after the last change in review: each change there has a moment of its own.
+
+    Only within a transaction that writes, which is alone.
+    """
+    last = connection.execute(select(func.max(schema.review_clips.c.changed))).scalar()
+    return now() if last is None else max(now(), last + timedelta(microseconds=1))
 
 
 def refuse_other_encoder(connection: Connection, encoder: str, kinds: Iterable[str], label: str) -> None:
@@ -158,9 +207,12 @@ def refuse_known(connection: Connection, given: Mapping[str, NewClip]) -> None:
     )
 
 
-def clip_values(clip: NewClip, kind: Literal["enrolment", "background"], encoder: str) -> dict[str, Any]:
+def clip_values(
+    database: Database, clip: NewClip, kind: Literal["enrolment", "background"], encoder: str
+) -> dict[str, Any]:
     """A clip's row, but for its owner."""
     quality = {key: float(value) for key, value in clip.quality.items()}
+    arrays = pack_arrays(clip.arrays, clip.source)
     return {
         "kind": kind,
         "sha256": clip.sha256,
@@ -170,8 +222,8 @@ def clip_values(clip: NewClip, kind: Literal["enrolment", "background"], encoder
         # a file's name may hold bytes that are not UTF-8, which Python carries as lone surrogates
         "source": clip.source.encode("utf-8", "backslashreplace").decode("utf-8"),
         "quality": pack_json(quality, f"{clip.source}: quality"),
-        "arrays": pack_arrays(clip.arrays, clip.source),
-        "audio": clip.audio,
+        "arrays": database.seal(arrays, context_of(schema.clips.c.arrays, clip.sha256)),
+        "audio": clip.audio and database.seal(clip.audio, context_of(schema.clips.c.audio, clip.sha256)),
     }
 
 
@@ -181,7 +233,7 @@ def clip_ids(connection: Connection, condition: ColumnElement[bool]) -> list[int
     return list(connection.execute(query).scalars())
 
 
-def read_clips(connection: Connection, condition: ColumnElement[bool]) -> list[Clip]:
+def read_clips(database: Database, connection: Connection, condition: ColumnElement[bool]) -> list[Clip]:
     """The clips that meet `condition`, in order of id."""
     table = schema.clips
     columns = [column for column in table.c if column is not table.c.audio]  # recordings may be large
@@ -191,16 +243,17 @@ def read_clips(connection: Connection, condition: ColumnElement[bool]) -> list[C
         .where(condition)
         .order_by(table.c.id)
     )
-    return [clip_from_row(row) for row in connection.execute(query)]
+    return [clip_from_row(database, row) for row in connection.execute(query)]
 
 
-def clip_from_row(row: Any) -> Clip:
+def clip_from_row(database: Database, row: Any) -> Clip:
     """The record of a row of clips, with its person's name."""
     label = f"clip {row.id} of {row.name or 'the background'}"
     remedy = (
         f"`kith drop-clip {row.name} {row.id}` and enrol it again" if row.name else "add the background again"
     )
-    arrays = unpack_arrays(row.arrays, label, remedy)
+    packed = database.unseal(row.arrays, context_of(schema.clips.c.arrays, row.sha256))
+    arrays = unpack_arrays(packed, label, remedy)
     check_embedding(arrays, label)
     return Clip(
         id=row.id,
@@ -217,16 +270,18 @@ def clip_from_row(row: Any) -> Clip:
     )
 
 
-def head_from_row(row: Any) -> StoredHead:
+def head_from_row(database: Database, row: Any) -> StoredHead:
     """The record of a row of heads."""
     label, remedy = f"head {row.id} ({row.method})", "`kith tune` makes a new one"
+    config = database.unseal_text(row.config, context_of(schema.heads.c.config, row.revision))
+    arrays = database.unseal(row.arrays, context_of(schema.heads.c.arrays, row.revision))
     return StoredHead(
         id=row.id,
         method=row.method,
         encoder=row.encoder,
         revision=row.revision,
-        config=unpack_json(row.config, label, remedy),
-        arrays=unpack_arrays(row.arrays, label, remedy),
+        config=unpack_json(config, label, remedy),
+        arrays=unpack_arrays(arrays, label, remedy),
         created=row.created,
     )
 
@@ -234,7 +289,9 @@ def head_from_row(row: Any) -> StoredHead:
 def audit_entry_from_row(row: Any) -> AuditEntry:
     """The record of a row of audit, with its person's name where there is one."""
     return AuditEntry(
+        id=row.id,
         time=row.time,
+        actor=row.actor,
         action=row.action,
         subject="" if row.person_id is None else row.name or f"person {row.person_id}",
         detail=unpack_json(row.detail, f"audit entry {row.id}", "restore a copy of the gallery"),

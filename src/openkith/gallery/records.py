@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
+from enum import Enum
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +18,9 @@ from openkith.errors import GalleryError
 
 __all__ = [
     "MAX_NAME_CHARACTERS",
+    "MAX_NOTE_CHARACTERS",
     "RESERVED_NAME",
+    "UNCHANGED",
     "Arrays",
     "AuditEntry",
     "Clip",
@@ -24,19 +28,33 @@ __all__ = [
     "Person",
     "Receipt",
     "StoredHead",
+    "Unchanged",
     "UndoResult",
+    "check_consent",
     "check_embedding",
     "clean_name",
+    "clean_note",
 ]
 
 Arrays = dict[str, NDArray[Any]]
 
 MAX_NAME_CHARACTERS = 100
+MAX_NOTE_CHARACTERS = 2000
+ETAG_DIGITS = 16  # hexadecimal: 64 bits of a hash
 RESERVED_NAME = "unknown"  # what a decision says of a stranger
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _JOINERS = "\u200c\u200d"  # format characters that Persian and Indic names are spelled with
 _FORBIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format, surrogate, line and paragraph ends
+
+
+class Unchanged(Enum):
+    """The type of `UNCHANGED`, which stands for a value that is to stay as it is; None is a value."""
+
+    UNCHANGED = "unchanged"
+
+
+UNCHANGED = Unchanged.UNCHANGED
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,13 +139,37 @@ class Clip:
 
 @dataclass(frozen=True)
 class Person:
-    """An enrolled person: when they were first enrolled (UTC), how many clips, and their total seconds."""
+    """A person in the gallery, enrolled or still without clips.
+
+    Attributes:
+        id: Unique in the gallery, never used again.
+        name: At present.
+        created: When they were first enrolled, or added without clips, UTC.
+        clips: How many.
+        seconds: Their total length.
+        consent: The day on which they agreed, where somebody noted it.
+        note: Whatever the owner wrote about them.
+        newest_clip: Number of their newest clip, 0 where there is none.
+    """
 
     id: int
     name: str
     created: datetime
     clips: int
     seconds: float
+    consent: date | None = None
+    note: str = ""
+    newest_clip: int = 0
+
+    @property
+    def etag(self) -> str:
+        """A short hash that is another one after any change of the person or of which clips are theirs.
+
+        Clip numbers are never used again, and so the count and the newest one tell any two sets of clips
+        apart that a person ever had: with the same newest clip, a set can only have shrunk.
+        """
+        seen = (self.id, self.name, str(self.consent), self.note, self.clips, self.newest_clip)
+        return hashlib.sha256(repr(seen).encode()).hexdigest()[:ETAG_DIGITS]
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +204,7 @@ class Receipt:
         clips: Number of clips erased.
         seconds: Their total length.
         heads: Number of tuned heads erased because they learned from them.
-        files: Sources of the clips whose kept audio was erased.
+        files: Sources of the clips whose kept audio was erased, and recordings for review that were theirs.
         time: When, UTC.
         note: What became of the bytes on the disk.
     """
@@ -190,14 +232,20 @@ class AuditEntry:
     """One write to the gallery.
 
     Attributes:
+        id: Larger than those of all entries before.
         time: When, UTC.
-        action: ``enroll``, ``background``, ``drop-clip``, ``rename``, ``forget``, ``undo``, ``reembed``,
-            ``tune`` or ``setting``.
+        actor: Who did it, as the caller named them, for example ``key 3``; empty for the command line or a
+            program.
+        action: ``add-person``, ``enroll``, ``background``, ``drop-clip``, ``rename``, ``edit``, ``forget``,
+            ``undo``, ``reembed``, ``tune``, ``setting``, ``review-keep``, ``review-dismiss``,
+            ``review-enroll``, ``review-undo``, ``review-purge``, ``key-create`` or ``key-revoke``.
         subject: The person's present name, ``person 3`` of one who is gone, empty where it is about nobody.
         detail: Counts and the like; never a name, never an embedding.
     """
 
+    id: int
     time: datetime
+    actor: str
     action: str
     subject: str
     detail: dict[str, Any]
@@ -221,9 +269,42 @@ def clean_name(name: str, *, new: bool = False) -> str:
             f"the name {clean[:20] + '...'!r} has {len(clean)} characters: "
             f"give one of at most {MAX_NAME_CHARACTERS}"
         )
-    for character in clean:
-        if unicodedata.category(character) in _FORBIDDEN_CATEGORIES and character not in _JOINERS:
-            raise GalleryError(f"the name {clean!a} has the control character {character!a}: leave it out")
+    hidden = _hidden_character(clean)
+    if hidden:
+        raise GalleryError(f"the name {clean!a} has the control character {hidden!a}: leave it out")
     if new and clean.casefold() == RESERVED_NAME:
         raise GalleryError(f"the name {clean!r} is reserved for voices that nobody enrolled: choose another")
     return clean
+
+
+def clean_note(note: str) -> str:
+    """A note about a person as the gallery keeps it: NFC-normalised, trimmed, lines ended by newlines.
+
+    Raises:
+        GalleryError: It is too long, or has characters that cannot be seen.
+    """
+    clean = unicodedata.normalize("NFC", note.replace("\r\n", "\n").replace("\r", "\n")).strip()
+    if len(clean) > MAX_NOTE_CHARACTERS:
+        raise GalleryError(f"the note has {len(clean)} characters: give one of at most {MAX_NOTE_CHARACTERS}")
+    hidden = _hidden_character(clean.replace("\n", ""))
+    if hidden:
+        raise GalleryError(f"the note has the control character {hidden!a}: leave it out")
+    return clean
+
+
+def check_consent(consent: date | None) -> None:
+    """Refuse what is not a day.
+
+    Raises:
+        GalleryError: It is a text, a moment or something else.
+    """
+    if consent is not None and (not isinstance(consent, date) or isinstance(consent, datetime)):
+        raise GalleryError(f"consent must be a date, not {consent!r}: give the day, such as 2026-03-01")
+
+
+def _hidden_character(text: str) -> str | None:
+    """The first character that cannot be seen, or that turns the text around."""
+    for character in text:
+        if unicodedata.category(character) in _FORBIDDEN_CATEGORIES and character not in _JOINERS:
+            return character
+    return None

@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 __all__ = [
+    "BACKUP_TABLE",
     "SCHEMA_VERSION",
     "VERSION_TABLE",
     "answers",
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = "0002"  # revision of the newest migration
+BACKUP_TABLE = "kith_backup"  # what a file has that is a backup, and no gallery
 VERSION_TABLE = "openkith_version"  # not alembic's own default: a PostgreSQL database may be shared
 
 

@@ -8,6 +8,16 @@ from alembic import op
 revision = "0002"
 down_revision = "0001"
 
+# Personal values, which PostgreSQL would otherwise copy into its planner's statistics, where they outlive the rows.
+NO_STATISTICS = {
+    "people": ("name", "note"),
+    "clips": ("sha256", "source", "quality", "arrays", "audio"),
+    "heads": ("revision", "config", "arrays"),
+    "review_clips": ("sha256", "quality", "arrays", "audio"),
+    "answers": ("key", "request", "headers", "body"),
+}
+BYTES = {"arrays", "audio", "body"}
+
 
 def upgrade() -> None:
     op.add_column("people", sa.Column("consent", sa.Date))
@@ -102,3 +112,10 @@ def upgrade() -> None:
         sa.Column("body", sa.LargeBinary),
         sa.PrimaryKeyConstraint("key", name="pk_answers"),
     )
+    if op.get_bind().dialect.name == "postgresql":
+        for table, columns in NO_STATISTICS.items():
+            for column in columns:
+                kind = "bytea" if column in BYTES else "text"
+                op.execute(f"ALTER TABLE {table} ALTER COLUMN {column} SET STATISTICS 0")
+                # its own type once more: which removes the statistics that there are
+                op.execute(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE {kind}")
