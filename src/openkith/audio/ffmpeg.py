@@ -11,7 +11,7 @@ import numpy as np
 from openkith.audio.stream import CONVERT, Block, Stream, to_float
 from openkith.errors import AudioError, MissingDependencyError, require
 
-__all__ = ["open_ffmpeg"]
+__all__ = ["frame_block", "open_ffmpeg"]
 
 SLACK = 0.25  # seconds that a file may fall short of what its header promises
 
@@ -50,10 +50,7 @@ def open_ffmpeg(file: BinaryIO, kind: str, demuxer: str, source: str) -> Iterato
 
         def blocks() -> Iterator[tuple[int, Block]]:
             for frame in container.decode(track):
-                values = to_float(frame.to_ndarray(), source)
-                channels = frame.layout.nb_channels
-                planar = values.T if frame.format.is_planar else values.reshape(-1, channels)
-                yield int(frame.sample_rate), np.asarray(planar, dtype=np.float32)
+                yield int(frame.sample_rate), frame_block(frame, source)
 
         decoded = blocks()
         ahead = next(decoded, None)
@@ -77,6 +74,14 @@ def open_ffmpeg(file: BinaryIO, kind: str, demuxer: str, source: str) -> Iterato
                 item = next(decoded, None)
 
         yield Stream(rate, _declared_frames(container, track, rate), round(SLACK * rate), read)
+
+
+def frame_block(frame: Any, source: str) -> Block:
+    """The samples of av's audio frame as (frames, channels), full scale 1; `source` is its name for errors."""
+    values = to_float(frame.to_ndarray(), source)
+    channels = frame.layout.nb_channels
+    planar = values.T if frame.format.is_planar else values.reshape(-1, channels)
+    return np.asarray(planar, dtype=np.float32)
 
 
 def _declared_frames(container: Any, track: Any, rate: int) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import secrets
 from collections.abc import Generator, Iterator
@@ -68,6 +69,13 @@ class Audio:
     def sha256(self) -> str:
         """SHA-256 (hex) of the samples as 16-bit integers: the same for one recording in WAV and in FLAC."""
         return hashlib.sha256(_to_int16(self.samples).tobytes()).hexdigest()
+
+    def to_flac(self) -> bytes:
+        """The audio as a FLAC file of 16 bits, which `load` gives back with the same `sha256`."""
+        # Scaled here: libsndfile multiplies by 32767, and the recording would come back as another one.
+        out = io.BytesIO()
+        soundfile.write(out, _to_int16(self.samples), self.sample_rate, format="FLAC", subtype="PCM_16")
+        return out.getvalue()
 
 
 def load(
