@@ -196,10 +196,10 @@ def test_short_claims(llrs: list[float], seconds: float, status: str, accepted: 
 def test_plain_values_for_json() -> None:
     for decision in (ask([6.0, -3.0]), claim([6.0, -3.0])):
         values = json.loads(json.dumps(decision.to_dict(), allow_nan=False))
-        assert Decision(**{**values, "heard": ()}) == decision
+        assert Decision(**{**values, "heard": (), "warnings": ()}) == decision
         assert list(values) == [
             *("status", "name", "probability", "probabilities", "margin", "speech_seconds", "reason"),
-            *("method", "score", "threshold", "accepted", "several", "heard"),
+            *("method", "score", "threshold", "accepted", "several", "heard", "warnings"),
         ]
 
 

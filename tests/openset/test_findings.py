@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from openkith.openset.findings import TuneReport, find_problems, limits, why
+from openkith.openset.findings import TuneReport, confusions, find_problems, limits, why
 from openkith.openset.model import HeldOutErrors, OpenSetModel
 from openkith.scoring import Calibration, Cosine, HeldOutScores
 from openkith.scoring.calibration import ErrorEstimate
@@ -190,3 +190,23 @@ def test_a_rate_that_is_not_defined_is_none_in_json() -> None:
     values = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert values["errors"] == {"cosine": {"eer": 0.1, "detection_eer": None}}
     assert values["calibration"]["basis"] == ["clips"] * 3
+
+
+def test_confusions_count_what_passes_for_another() -> None:
+    """Two clips of each of two people: one of the first is more like the second."""
+    known = np.array([[3.0, -3.0], [-1.0, 4.0], [-3.0, 3.0], [-3.0, 0.5]])
+    labels = np.array([0, 0, 1, 1])
+    held_out = HeldOutScores(
+        known=known,
+        labels=labels,
+        clips=np.arange(4),
+        copies=np.zeros(4, np.bool_),
+        known_weights=np.ones(4),
+        unknown=np.zeros((0, 2)),
+        unknown_clips=np.zeros(0, np.int64),
+        unknown_weights=np.zeros(0),
+        pseudo=np.zeros(0),
+        basis=("clips", "clips"),
+    )
+    calibration = replace(Calibration.fit(held_out), slope=1.0, intercept=0.0, threshold=1.0)
+    np.testing.assert_allclose(confusions(held_out, calibration), [[0.5, 0.25], [0.25, 0.5]])

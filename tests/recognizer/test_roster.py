@@ -14,6 +14,7 @@ from openkith.encoders.clips.copies import embed_with_copies
 from openkith.encoders.clips.views import embed_views
 from openkith.errors import EncoderMismatchError, GalleryError, NotEnoughDataError
 from openkith.gallery import Gallery, NewClip
+from openkith.openset.heads import pack_model
 from openkith.openset.model import fit_open_set
 from openkith.recognizer.roster import NOT_TUNED, STALE, Roster, joined, take_snapshot, version_of
 
@@ -186,3 +187,77 @@ def test_joined() -> None:
     both = joined([cohort, None, cohort])
     assert both is not None
     assert both.n_speakers == 2 * cohort.n_speakers
+
+
+def tuned(gallery: Gallery, method: str = "whitened") -> Roster:
+    """A gallery with a head, as `Recognizer.tune` stores it."""
+    snapshot = take_snapshot(gallery, all_clips=True)
+    model = fit_open_set(method, snapshot.enrolment()[0], fake_cohort())
+    extra = {
+        "people": [person.id for person in snapshot.people],
+        "clips": [clip.id for clip in snapshot.clips],
+        "background": [],
+    }
+    config, arrays = pack_model(model, extra)
+    gallery.save_head(method, config, arrays, encoder=ENCODER, revision=snapshot.revision)
+    return Roster.of(take_snapshot(gallery), ENCODER)
+
+
+def enrol(gallery: Gallery, who: str, takes: range = range(3)) -> None:
+    gallery.add_clips(who, [new_clip(who, take) for take in takes], encoder=ENCODER)
+
+
+def test_the_older_head_answers_for_whom_it_knows(gallery: Gallery) -> None:
+    gallery.add_person("early")  # a name alone, until there are clips
+    fresh = tuned(gallery)
+    enrol(gallery, "cat")
+    enrol(gallery, "early")
+    snapshot = take_snapshot(gallery)
+    roster = Roster.of(snapshot, ENCODER)
+    assert roster.names == ("bob", "ann", "early", "cat")
+    assert [roster.answering(column)[1] for column in range(4)] == [
+        "whitened",
+        "whitened",
+        "as-norm",
+        "as-norm",
+    ]
+    probe, encoder = voice("ann", 7), FakeEncoder()
+    llrs = roster.llrs(encoder, probe)
+    np.testing.assert_allclose(llrs[:2], fresh.llrs(encoder, probe), atol=1e-6)
+    np.testing.assert_allclose(llrs[2:], roster.model.llrs(embed_views(encoder, [probe]))[0, 2:])
+    # Either half may let in half of the strangers that were allowed.
+    asked = fresh.model.calibration.far
+    for column, model in ((1, fresh.model), (2, roster.model)):
+        calibration, _ = roster.answering(column)
+        half = model.calibration.at(model.held_out, far=asked / 2)
+        assert (calibration.far, calibration.threshold) == (asked, half.threshold)
+        assert half.threshold > model.calibration.threshold
+
+
+def test_the_older_head_alone_where_nobody_is_new(gallery: Gallery) -> None:
+    fresh = tuned(gallery)
+    enrol(gallery, "ann", range(5, 7))
+    roster = Roster.of(take_snapshot(gallery), ENCODER)
+    encoder = FakeEncoder()
+    np.testing.assert_allclose(roster.llrs(encoder, voice("ann", 9)), fresh.llrs(encoder, voice("ann", 9)))
+    assert encoder.embedded == 2  # once each
+    assert roster.answering(0)[0] == fresh.answering(0)[0]
+    assert roster.note == STALE
+
+
+def test_a_head_of_a_dropped_clip_or_another_version_does_not_answer(gallery: Gallery) -> None:
+    tuned(gallery)
+    gallery.drop_clip("ann", gallery.clips("ann")[0].id)
+    assert Roster.of(take_snapshot(gallery), ENCODER).older is None
+    save_head(gallery)  # without anything that makes it one
+    enrol(gallery, "cat")
+    assert Roster.of(take_snapshot(gallery), ENCODER).older is None
+
+
+def test_people_without_clips_are_left_out(gallery: Gallery) -> None:
+    gallery.add_person("nobody yet")
+    assert take_snapshot(gallery).names == ("bob", "ann")
+    gallery.forget("bob")
+    gallery.forget("ann")
+    with pytest.raises(NotEnoughDataError):
+        take_snapshot(gallery)

@@ -56,6 +56,8 @@ class Decision:
         accepted: Whether a name is given, or the claim holds: the status is "known".
         several: Whether more than one voice was heard (`identify`, with the default encoder).
         heard: With several voices: every enrolled person among them, the likeliest first; empty otherwise.
+        warnings: What speaks for a recording that was played again (`openkith.recognizer.replay`); no person is named
+            in them, and they change nothing of the answer.
     """
 
     status: Status
@@ -71,11 +73,12 @@ class Decision:
     accepted: bool
     several: bool = False
     heard: tuple[HeardPerson, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         heard = [{**asdict(person), "times": [list(span) for span in person.times]} for person in self.heard]
-        return {**asdict(self), "heard": heard}
+        return {**asdict(self), "heard": heard, "warnings": list(self.warnings)}
 
 
 def decide(

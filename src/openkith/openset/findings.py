@@ -8,12 +8,22 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from openkith.openset.decision import RIVAL_SHARE
 from openkith.openset.model import AUTO, FALLBACK, HeldOutErrors, OpenSetModel
 from openkith.scoring.calibration import Calibration, HeldOutScores
 
-__all__ = ["CalibrationReport", "Finding", "TuneReport", "find_problems", "limits", "why"]
+__all__ = [
+    "CalibrationReport",
+    "Finding",
+    "Separability",
+    "TuneReport",
+    "confusions",
+    "find_problems",
+    "limits",
+    "why",
+]
 
 CONFUSED_SHARE = 0.25  # of two people's held-out clips that could pass for the other one's
 CONFUSED_QUANTILE = (
@@ -94,6 +104,25 @@ class CalibrationReport:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Separability:
+    """How well people can be told apart.
+
+    Attributes:
+        names: The C people.
+        shares: (C, C) see `confusions`.
+        findings: People too alike, and clips that disagree.
+    """
+
+    names: tuple[str, ...]
+    shares: tuple[tuple[float, ...], ...]
+    findings: tuple[Finding, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
 def why(model: OpenSetModel) -> str:
     """Why the method in use is in use."""
     rates = ", ".join(f"{name} {errors.mean:.1%}" for name, errors in model.errors.items())
@@ -135,6 +164,47 @@ def limits(calibration: Calibration, names: Sequence[str]) -> list[str]:
     return notes
 
 
+def confusions(held_out: HeldOutScores, calibration: Calibration) -> npt.NDArray[np.float64]:
+    """Which share of the held-out clips of two people could pass for the other one's: (C, C), symmetric.
+
+    On the diagonal stands the share of a person's own clips that get their name; 0 where none was held out.
+
+    Args:
+        held_out: Scores of held-out clips; the degraded copies do not count.
+        calibration: Of these scores.
+    """
+    rows, labels, llrs, own, by_clips = _recorded(held_out, calibration)
+    # Too close to call, as a decision would say; and not merely unlike both, as a stranger's clip is.
+    passes = (llrs > own[:, None] + np.log(RIVAL_SHARE)) & (llrs >= ODD_LLR)
+    if len(held_out.unknown) and not by_clips.all():
+        # Two halves of one recording are more like each other than two recordings of one person ever are.
+        scores = held_out.known[rows[~by_clips]]
+        passes[~by_clips] |= scores >= np.quantile(held_out.unknown, CONFUSED_QUANTILE, axis=0)
+    n_people = len(held_out.basis)
+    counts = np.zeros((n_people, n_people))
+    np.add.at(counts, labels, passes)
+    clips = np.bincount(labels, minlength=n_people)
+    shares: npt.NDArray[np.float64] = (counts + counts.T) / np.maximum(clips[:, None] + clips, 1)
+    named = (llrs.argmax(axis=1) == labels) & (own >= calibration.threshold) if len(rows) else rows
+    np.fill_diagonal(shares, np.bincount(labels, named, minlength=n_people) / np.maximum(clips, 1))
+    return shares
+
+
+def _recorded(held_out: HeldOutScores, calibration: Calibration) -> tuple[Any, Any, Any, Any, Any]:
+    """Of the m held-out clips as recorded.
+
+    Returns:
+        Rows (m,), labels (m,), ratios (m, C), ratios (m,) for their own person, and (m,) whether the person was held
+        out clip by clip.
+    """
+    rows = np.flatnonzero(~held_out.copies)
+    labels = held_out.labels[rows]
+    conditions = held_out.known_conditions[rows] if held_out.has_conditions else None
+    llrs = calibration.llr(held_out.known[rows], conditions)
+    by_clips = np.array([basis == "clips" for basis in held_out.basis], np.bool_)[labels]
+    return rows, labels, llrs, llrs[np.arange(len(rows)), labels], by_clips
+
+
 def find_problems(
     held_out: HeldOutScores, calibration: Calibration, names: Sequence[str], clip_ids: Sequence[int]
 ) -> tuple[Finding, ...]:
@@ -148,23 +218,9 @@ def find_problems(
         names: The C people.
         clip_ids: The gallery's number of each enrolment clip, which ``held_out.clips`` is an index into.
     """
-    rows = np.flatnonzero(~held_out.copies)
-    labels, scores = held_out.labels[rows], held_out.known[rows]
-    conditions = held_out.known_conditions[rows] if held_out.has_conditions else None
-    llrs = calibration.llr(scores, conditions)
-    own = llrs[np.arange(len(rows)), labels]
-    by_clips = np.array([basis == "clips" for basis in held_out.basis])[labels]
-
-    # Too close to call, as a decision would say; and not merely unlike both, as a stranger's clip is.
-    passes = (llrs > own[:, None] + np.log(RIVAL_SHARE)) & (llrs >= ODD_LLR)
-    if len(held_out.unknown) and not by_clips.all():
-        # Two halves of one recording are more like each other than two recordings of one person ever are.
-        passes[~by_clips] |= scores[~by_clips] >= np.quantile(held_out.unknown, CONFUSED_QUANTILE, axis=0)
-    counts = np.zeros((len(names), len(names)))
-    np.add.at(counts, labels, passes)
-    clips = np.bincount(labels, minlength=len(names))
-    shares = (counts + counts.T) / np.maximum(clips[:, None] + clips, 1)
-    alike = shares > CONFUSED_SHARE
+    rows, labels, llrs, own, by_clips = _recorded(held_out, calibration)
+    shares = confusions(held_out, calibration)
+    alike = (shares > CONFUSED_SHARE) & ~np.eye(len(names), dtype=np.bool_)
     findings = []
     for a, b in np.argwhere(np.triu(alike, 1)).tolist():
         text = (

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from openkith.audio.quality import Quality
 from openkith.encoders.clips.copies import copy_groups
+from openkith.gallery import Clip
 from openkith.scoring.base import EmbeddingSet, normalise
 
-__all__ = ["EnrolmentReport", "advise", "cohesion", "embedding_set"]
+__all__ = ["ClipReport", "EnrolmentReport", "advise", "cohesion", "embedding_set", "report_clips"]
 
 ENOUGH_CLIPS = 3
 ENOUGH_SECONDS = 10.0  # of speech in all
@@ -42,6 +45,67 @@ class EnrolmentReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class ClipReport:
+    """What can be told of an enrolled clip.
+
+    Attributes:
+        id: Its number in the gallery.
+        seconds: Length of the recording.
+        speech_seconds, snr_db, clipped, bandwidth_hz: See `Quality`; None where it was not measured.
+        created: When it was enrolled, UTC.
+        source: Where it came from.
+        has_audio: Whether the recording itself was kept.
+        cohesion: Mean cosine with the person's other clips, -1 to 1; None for an only one.
+        advice: What was wrong with it; may be empty.
+    """
+
+    id: int
+    seconds: float
+    speech_seconds: float | None
+    snr_db: float | None
+    clipped: float | None
+    bandwidth_hz: float | None
+    created: datetime
+    source: str
+    has_audio: bool
+    cohesion: float | None
+    advice: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {**asdict(self), "created": self.created.isoformat()}
+
+
+def report_clips(clips: Sequence[Clip]) -> list[ClipReport]:
+    """What can be told of each clip of one person."""
+    if not clips:
+        return []
+    unit = normalise(np.stack([clip.arrays["embedding"] for clip in clips]))
+    n = len(clips)
+    others = ((unit @ unit.T).sum(axis=1) - 1.0) / max(n - 1, 1)
+    measured = ("speech_seconds", "snr_db", "clipped", "bandwidth_hz")
+    reports = []
+    for clip, together in zip(clips, others.tolist(), strict=True):
+        numbers: dict[str, Any] = {name: clip.quality.get(name) for name in measured}
+        advice: tuple[str, ...] = ()
+        if None not in numbers.values():
+            advice = Quality(clip.seconds, **numbers).advice
+        reports.append(
+            ClipReport(
+                id=clip.id,
+                seconds=clip.seconds,
+                created=clip.created,
+                source=clip.source,
+                has_audio=clip.has_audio,
+                cohesion=together if n > 1 else None,
+                advice=advice,
+                **numbers,
+            )
+        )
+    return reports
 
 
 def embedding_set(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -13,14 +14,25 @@ import numpy as np
 import numpy.typing as npt
 
 from openkith.audio import SAMPLE_RATE, Audio, load
+from openkith.audio.fingerprint import fingerprint
 from openkith.audio.vad import trim_silence
 from openkith.encoders import Encoder, load_encoder
 from openkith.encoders.clips.copies import EmbeddedClip, embed_with_copies
-from openkith.errors import ConfigError, DuplicateClipError, GalleryError, require
-from openkith.gallery import Gallery, NewClip, Receipt
+from openkith.errors import ConfigError, DuplicateClipError, GalleryError, NotEnoughDataError, require
+from openkith.gallery import UNCHANGED, Gallery, NewClip, Receipt, Unchanged
+from openkith.gallery.recordings import FINGERPRINT, review_version
+from openkith.openset.curves import ErrorCurves, trace_curves
 from openkith.openset.decision import Decision, decide, decide_claim
 from openkith.openset.enhancers import OFF, ChosenEnhancer, candidate_enhancers
-from openkith.openset.findings import CalibrationReport, TuneReport, find_problems, limits, why
+from openkith.openset.findings import (
+    CalibrationReport,
+    Separability,
+    TuneReport,
+    confusions,
+    find_problems,
+    limits,
+    why,
+)
 from openkith.openset.heads import pack_model, unpack_model
 from openkith.openset.model import AUTO, Progress, check_encoder_of, check_method, fit_open_set
 from openkith.openset.talkers import (
@@ -31,9 +43,27 @@ from openkith.openset.talkers import (
     sounds_like_several,
     speech_tokens,
 )
-from openkith.recognizer.enrolment import EnrolmentReport, advise, cohesion, embedding_set
-from openkith.recognizer.roster import CALIBRATION, Roster, check_encoder, joined, take_snapshot, version_of
+from openkith.recognizer.enrolment import (
+    ClipReport,
+    EnrolmentReport,
+    advise,
+    cohesion,
+    embedding_set,
+    report_clips,
+)
+from openkith.recognizer.live import Chunk, LiveEvent, LiveSession
+from openkith.recognizer.replay import KnownRecordings, warnings_for
+from openkith.recognizer.roster import (
+    CALIBRATION,
+    Roster,
+    check_encoder,
+    joined,
+    take_snapshot,
+    untuned,
+    version_of,
+)
 from openkith.recognizer.speaking_styles import add_styles
+from openkith.recognizer.standing import Standing
 from openkith.recognizer.strangers import cut_long, stranger_recordings
 from openkith.scoring.base import EmbeddingSet
 from openkith.scoring.calibration import DEFAULT_FAR, DEFAULT_UNKNOWN_PRIOR, check_rates
@@ -75,6 +105,8 @@ class Recognizer:
         self._threads = threads
         self._enhancer = enhancer
         self._roster: Roster | None = None
+        self._reading = threading.Lock()
+        self._known: KnownRecordings | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -100,6 +132,9 @@ class Recognizer:
         clips: Source | Sequence[Source],
         *,
         keep_audio: bool = False,
+        consent: date | Unchanged | None = UNCHANGED,
+        note: str | Unchanged = UNCHANGED,
+        actor: str = "",
         progress: Callable[[int, int], None] | None = None,
     ) -> EnrolmentReport:
         """Add clips of a person; all or none of them.
@@ -108,6 +143,9 @@ class Recognizer:
             name: The person, new or enrolled already.
             clips: One recording or several: paths, bytes of a file, `Audio`, or 16 kHz arrays.
             keep_audio: Keep the recordings too (FLAC), so that another encoder can embed them later.
+            consent: The day on which the person agreed.
+            note: About the person, for people to read.
+            actor: Who does it, for the audit log.
             progress: Called with clips done and clips in all.
 
         Raises:
@@ -120,7 +158,9 @@ class Recognizer:
         check_encoder(self.gallery.encoder(), self.encoder.fingerprint)
         embedded = embed_with_copies(self.encoder, audio, progress=progress)
         new = [_new_clip(*pair, keep_audio=keep_audio) for pair in zip(audio, embedded, strict=True)]
-        added = self.gallery.add_clips(name, new, encoder=self.encoder.fingerprint)
+        added = self.gallery.add_clips(
+            name, new, encoder=self.encoder.fingerprint, consent=consent, note=note, actor=actor
+        )
         stored = self.gallery.clips(name)
         seconds = sum(clip.quality.get("speech_seconds", clip.seconds) for clip in stored)
         together = cohesion(np.stack([clip.arrays["embedding"] for clip in stored]))
@@ -148,6 +188,7 @@ class Recognizer:
         members: int | None = None,
         enhancer: ChosenEnhancer | None = None,
         seed: int = 0,
+        actor: str = "",
         progress: Progress | None = None,
     ) -> TuneReport:
         """Learn a head for the people enrolled, and calibrate it.
@@ -163,6 +204,7 @@ class Recognizer:
             members: Adapters of the SpeakerRPL methods; in the fusion, on each view. Default: the method's own number.
             enhancer: See `Recognizer`; default: that of the recogniser.
             seed: Of everything random.
+            actor: Who does it, for the audit log.
             progress: Called with what is being done, steps done and steps in all.
 
         Raises:
@@ -219,7 +261,12 @@ class Recognizer:
         # Numbers are rounded for storing: what is told below is what will be used.
         model = unpack_model(config, arrays, None, **snapshot.settings)
         self.gallery.save_head(
-            model.method, config, arrays, encoder=self.encoder.fingerprint, revision=snapshot.revision
+            model.method,
+            config,
+            arrays,
+            encoder=self.encoder.fingerprint,
+            revision=snapshot.revision,
+            actor=actor,
         )
         return TuneReport(
             method=model.method,
@@ -238,6 +285,7 @@ class Recognizer:
         verify_far: float | None = None,
         unknown_prior: float | None = None,
         background: str | Path | None = None,
+        actor: str = "",
         progress: Progress | None = None,
     ) -> CalibrationReport:
         """Set the false-accept rates, and learn what the user's own room, TV and guests score.
@@ -248,6 +296,7 @@ class Recognizer:
             unknown_prior: Prior probability that a voice is nobody enrolled; default: as before, at first 0.5.
             background: A folder of recordings without enrolled people; kept (as embeddings) in the gallery, in the
                 place of those before.
+            actor: Who does it, for the audit log.
             progress: Called with what is being done, steps done and steps in all.
 
         Raises:
@@ -267,8 +316,8 @@ class Recognizer:
         check_encoder(take_snapshot(self.gallery).encoder, self.encoder.fingerprint)
         if background is not None:
             _, new = self._strangers(Path(background), progress)
-            self.gallery.add_background(new, encoder=self.encoder.fingerprint)
-        self.gallery.put_setting(CALIBRATION, settings)
+            self.gallery.add_background(new, encoder=self.encoder.fingerprint, actor=actor)
+        self.gallery.put_setting(CALIBRATION, settings, actor=actor)
         roster = self._current_roster()
         calibration, names = roster.model.calibration, roster.names
         return CalibrationReport(
@@ -303,36 +352,139 @@ class Recognizer:
             tokens = speech_tokens(self.encoder, speech)
             assert roster.talkers is not None  # else there are no tokens
             if voices == "several" or sounds_like_several(roster.talkers, tokens):
-                return decide_talkers(
+                decision = decide_talkers(
                     roster.talkers, roster.names, self.encoder, tokens, audio, speech.seconds
                 )
-        llrs = roster.model.speech_llrs(self.encoder, [speech])[0]
-        model = roster.model
-        return decide(llrs, roster.names, model.calibration, speech.seconds, model.method, roster.note)
+                return self._warned(decision, audio, speech, roster)
+        llrs = roster.llrs(self.encoder, speech)
+        calibration, method = roster.answering(int(llrs.argmax()))
+        decision = decide(llrs, roster.names, calibration, speech.seconds, method, roster.note)
+        return self._warned(decision, audio, speech, roster)
+
+    def posteriors(self, views: npt.NDArray[Any]) -> dict[str, float]:
+        """P(each person) and P("unknown") of one voice, from embeddings of several recordings of it.
+
+        Args:
+            views: (n, V, d) as `openkith.encoders.clips.views.embed_views` gives them.
+
+        Returns:
+            By name, from the mean log-likelihood ratio of the recordings; they sum to 1. Empty for a method that hears
+            the speech itself.
+
+        Raises:
+            NotEnoughDataError: Nobody is enrolled.
+        """
+        roster = self._current_roster()
+        if roster.model.listens:
+            return {}
+        llrs = roster.model.llrs(views).mean(axis=0, keepdims=True)
+        p = roster.model.calibration.posteriors(llrs)[0].tolist()
+        return dict(zip([*roster.names, "unknown"], p, strict=True))
 
     def verify(self, name: str, clip: Source) -> Decision:
         """Whether a recording is of the person it is said to be; `Decision.accepted` is the answer.
 
         Raises:
             UnknownPersonError: Nobody of that name is enrolled.
+            NotEnoughDataError: There is no clip of the person yet.
             AudioError: The recording is not usable.
         """
-        name = self.gallery.person(name).name
+        person = self.gallery.person(name)
+        name = person.name
+        if not person.clips:
+            raise NotEnoughDataError(f"{name!r} has no clip yet; enrol one first")
         audio = _load(clip)
         roster = self._current_roster()
         if name not in roster.names:
             raise GalleryError(f"{name!r} was renamed or forgotten just now; see: kith list")
         speech = trim_silence(audio)
-        claimed, model = roster.names.index(name), roster.model
-        llrs = model.speech_llrs(self.encoder, [speech])[0]
-        return decide_claim(
-            llrs, claimed, roster.names, model.calibration, speech.seconds, model.method, roster.note
+        claimed = roster.names.index(name)
+        llrs = roster.llrs(self.encoder, speech)
+        calibration, method = roster.answering(claimed)
+        decision = decide_claim(llrs, claimed, roster.names, calibration, speech.seconds, method, roster.note)
+        return self._warned(decision, audio, speech, roster)
+
+    def listen(self, sample_rate: int = SAMPLE_RATE, **options: Any) -> LiveSession:
+        """Begin to listen to a stream that is fed chunk by chunk; see `LiveSession` for the options.
+
+        Example:
+            >>> session = recognizer.listen()                                 # doctest: +SKIP
+            >>> for chunk in microphone:                                      # doctest: +SKIP
+            ...     for event in session.feed(chunk): print(event)
+
+        Raises:
+            NotEnoughDataError: Nobody is enrolled.
+            AudioError, ConfigError: The rate or an option is out of range.
+        """
+        session = LiveSession(self, sample_rate, **options)
+        self._current_roster()  # what is wrong with the gallery is said before anybody speaks
+        return session
+
+    def stream(
+        self, chunks: Iterable[Chunk], sample_rate: int = SAMPLE_RATE, **options: Any
+    ) -> Iterator[LiveEvent]:
+        """Who speaks in a stream: each utterance's start, updates and final decision, as the chunks come in.
+
+        Args:
+            chunks: 16-bit little-endian samples as bytes, or arrays (n,), of any length.
+            sample_rate: Of the chunks, in Hz.
+            options: Of `LiveSession`.
+
+        Raises:
+            NotEnoughDataError: Nobody is enrolled.
+            AudioError, ConfigError: The rate, an option or a chunk is not usable.
+        """
+        session = self.listen(sample_rate, **options)
+        for chunk in chunks:
+            yield from session.feed(chunk)
+        yield from session.finish()
+
+    def forget(self, name: str, *, etag: str | None = None, actor: str = "") -> Receipt:
+        """Erase a person, and every head that learned from them; see `Gallery.forget`."""
+        self._roster = self._known = None  # they hold what the person's clips were made into
+        return self.gallery.forget(name, etag=etag, actor=actor)
+
+    def report_clips(self, name: str) -> list[ClipReport]:
+        """Every clip of a person: how good it is, and how like the others.
+
+        Raises:
+            UnknownPersonError: Nobody of that name is enrolled.
+        """
+        return report_clips(self.gallery.clips(name))
+
+    def standing(self) -> Standing:
+        """How the gallery answers at present: by which method, and at which rates."""
+        try:
+            return Standing.of(self._current_roster())
+        except NotEnoughDataError as error:
+            return Standing.of_nobody(str(error), **self.gallery.setting(CALIBRATION, {}))
+
+    def separability(self) -> Separability:
+        """How well the people enrolled can be told apart, on clips that the model did not learn from.
+
+        Raises:
+            NotEnoughDataError: Nobody is enrolled.
+        """
+        roster = self._current_roster()
+        held_out, calibration = roster.model.held_out, roster.model.calibration
+        return Separability(
+            names=roster.names,
+            shares=tuple(map(tuple, confusions(held_out, calibration).tolist())),
+            findings=find_problems(held_out, calibration, roster.names, roster.clip_ids),
         )
 
-    def forget(self, name: str) -> Receipt:
-        """Erase a person, and every head that learned from them."""
-        self._roster = None  # it holds the person's embeddings
-        return self.gallery.forget(name)
+    def error_curves(self) -> ErrorCurves:
+        """Scores, errors and thresholds on held-out clips, before tuning and after it.
+
+        Raises:
+            NotEnoughDataError: Nobody is enrolled, or one short clip alone.
+        """
+        roster = self._current_roster()
+        before = None
+        if not roster.note:  # a fresh head
+            enhancers = candidate_enhancers(self._enhancer, self.encoder)
+            before = trace_curves(untuned(take_snapshot(self.gallery, all_clips=True), enhancers))
+        return ErrorCurves(before, trace_curves(roster.model), roster.model.calibration.far)
 
     def reembed(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Embed every clip again with this encoder, from the audio that was kept; the number of clips.
@@ -351,21 +503,37 @@ class Recognizer:
             )
         updates = {}
         for clip in clips:  # one by one: the recordings of many people would fill the memory
-            [embedded] = embed_with_copies(self.encoder, [load(self.gallery.audio(clip.id))])
-            updates[clip.id] = embedded.arrays()
+            audio = load(self.gallery.audio(clip.id))
+            [embedded] = embed_with_copies(self.encoder, [audio])
+            updates[clip.id] = {**embedded.arrays(), FINGERPRINT: fingerprint(audio)}
             if progress:
                 progress(len(updates), len(clips))
         self.gallery.replace_arrays(updates, self.encoder.fingerprint)
+        self._known = None  # clips from before there were fingerprints have them now
         return len(clips)
 
     def _current_roster(self) -> Roster:
         """The people enrolled and the model for them, read again only after a write."""
-        if self._roster is None or self._roster.version != version_of(self.gallery):
-            snapshot = take_snapshot(self.gallery)
-            # A tuned head has its own: what was given here need not be there any more.
-            enhancers = (None,) if snapshot.tuned else candidate_enhancers(self._enhancer, self.encoder)
-            self._roster = Roster.of(snapshot, self.encoder.fingerprint, enhancers)
-        return self._roster
+        roster = self._roster
+        if roster is None or roster.version != version_of(self.gallery):
+            with self._reading:  # one thread makes the model, the others wait for it
+                roster = self._roster
+                if roster is None or roster.version != version_of(self.gallery):
+                    snapshot = take_snapshot(self.gallery)
+                    # A tuned head has its own: what was given here need not be there any more.
+                    enhancers = (
+                        (None,) if snapshot.tuned else candidate_enhancers(self._enhancer, self.encoder)
+                    )
+                    roster = Roster.of(snapshot, self.encoder.fingerprint, enhancers)
+                    self._roster = roster
+        return roster
+
+    def _warned(self, decision: Decision, audio: Audio, speech: Audio, roster: Roster) -> Decision:
+        """A decision with what speaks for a replay."""
+        version, known = (roster.version, review_version(self.gallery)), self._known
+        if known is None or known.version != version:
+            self._known = known = KnownRecordings.of(self.gallery, version, known)
+        return replace(decision, warnings=warnings_for(audio, speech, decision.name, known))
 
     def _strangers(self, folder: Path, progress: Progress | None) -> tuple[list[int], list[NewClip]]:
         """Number of the speaker of each clip in a folder of other people's recordings, and the clips."""
@@ -413,17 +581,7 @@ def _new_clip(audio: Audio, clip: EmbeddedClip, *, keep_audio: bool) -> NewClip:
         sha256=audio.sha256,
         seconds=audio.seconds,
         quality={**quality, "speech_seconds": clip.speech_seconds},
-        arrays=clip.arrays(),
+        arrays={**clip.arrays(), FINGERPRINT: fingerprint(audio)},
         source=audio.source,
-        audio=_flac(audio) if keep_audio else None,
+        audio=audio.to_flac() if keep_audio else None,
     )
-
-
-def _flac(audio: Audio) -> bytes:
-    import soundfile
-
-    # Scaled here: libsndfile multiplies by 32767, and the recording would come back as another one.
-    samples = np.clip(np.rint(audio.samples * 32768.0), -32768, 32767).astype(np.int16)
-    out = io.BytesIO()
-    soundfile.write(out, samples, audio.sample_rate, format="FLAC", subtype="PCM_16")
-    return out.getvalue()

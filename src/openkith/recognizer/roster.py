@@ -7,32 +7,49 @@ A gallery may be written to by another process at any time. What belongs togethe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
+import numpy as np
+import numpy.typing as npt
+
+from openkith.audio import Audio
+from openkith.encoders import Encoder
+from openkith.encoders.clips.views import embed_views
 from openkith.enhancement.enhancer import Enhancer
 from openkith.errors import EncoderMismatchError, GalleryError, NotEnoughDataError
-from openkith.gallery import AuditEntry, Clip, Gallery, Person, StoredHead
+from openkith.gallery import Clip, Gallery, Person, StoredHead
 from openkith.openset.heads import unpack_model, unpack_talkers
 from openkith.openset.model import BASELINE, FALLBACK, OpenSetModel, fit_open_set
 from openkith.openset.talkers import fit_talkers
 from openkith.recognizer.enrolment import embedding_set
 from openkith.scoring import EmbeddingSet, find_cohort
+from openkith.scoring.calibration import Calibration
 from openkith.scoring.holdout import enough_voices
 
-__all__ = ["CALIBRATION", "Roster", "Snapshot", "check_encoder", "joined", "take_snapshot", "version_of"]
+__all__ = [
+    "CALIBRATION",
+    "OlderHead",
+    "Roster",
+    "Snapshot",
+    "check_encoder",
+    "joined",
+    "take_snapshot",
+    "untuned",
+    "version_of",
+]
 
 CALIBRATION = "calibration"  # the gallery's setting with the rates and the prior
 NOT_TUNED = "no head is tuned: run kith tune"
 STALE = "the tuned head is older than the people enrolled: run kith tune"
 _TRIES = 10  # at reading a gallery that others write to
 
-Version = list[AuditEntry]
+Version = int
 
 
 def version_of(gallery: Gallery) -> Version:
-    """Something that another write makes another, read in no time: the last entry of the audit log."""
-    return gallery.audit(limit=1)
+    """Something that another write makes another, read in no time."""
+    return gallery.version()
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +60,7 @@ class Snapshot:
         version: See `version_of`.
         revision: Of the enrolment clips.
         encoder: Fingerprint of their encoder.
-        people: Everybody enrolled, in the order of the columns of scores.
+        people: Everybody of whom there is a clip, in the order of the columns of scores.
         clips: Their clips; left out where a fresh head makes them needless.
         background: Clips of nobody in particular.
         head: The newest head, fresh or stale.
@@ -99,7 +116,7 @@ def take_snapshot(gallery: Gallery, *, all_clips: bool = False) -> Snapshot:
             version=version,
             revision=revision,
             encoder=gallery.encoder(),
-            people=tuple(gallery.people()),
+            people=tuple(person for person in gallery.people() if person.clips),
             clips=() if fresh and not all_clips else tuple(gallery.clips()),
             background=tuple(gallery.background()),
             head=head,
@@ -113,6 +130,52 @@ def take_snapshot(gallery: Gallery, *, all_clips: bool = False) -> Snapshot:
 
 
 @dataclass(frozen=True, eq=False)
+class OlderHead:
+    """A tuned head that somebody was enrolled after: it goes on answering for the people whom it knows.
+
+    Attributes:
+        model: The head.
+        columns: Of the people whom it knows, in its own order.
+        calibration: Its prior and thresholds; where people were enrolled since, for half of the false-accept rate that
+            was asked.
+        newer: The same of the model for those enrolled since, who have the other half.
+    """
+
+    model: OpenSetModel
+    columns: tuple[int, ...]
+    calibration: Calibration
+    newer: Calibration
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, everybody: OpenSetModel) -> Self | None:
+        """The head of a snapshot; None where it learned from a clip that is gone, or cannot be read.
+
+        Args:
+            snapshot: With a stale head.
+            everybody: The model that answers for those enrolled since.
+        """
+        head = snapshot.head
+        if head is None or head.encoder != snapshot.encoder:
+            return None
+        try:
+            ids, learned = list(head.config["people"]), set(head.config["clips"])
+            if not learned <= {clip.id for clip in snapshot.clips}:
+                return None
+            at = {person.id: i for i, person in enumerate(snapshot.people)}
+            columns = tuple(at[person] for person in ids)
+            unheard = _unheard(snapshot.background, head)
+            model = unpack_model(head.config, head.arrays, unheard, **snapshot.settings)
+        except (GalleryError, KeyError, TypeError):
+            return None  # of another version, or damaged: as if there were none
+        own, newer = model.calibration, everybody.calibration
+        if len(columns) < len(at):
+            rates = {"far": own.far / 2.0, "verify_far": own.verify_far}
+            own = replace(own.at(model.held_out, **rates), far=own.far)
+            newer = replace(newer.at(everybody.held_out, **rates), far=newer.far)
+        return cls(model, columns, own, newer)
+
+
+@dataclass(frozen=True, eq=False)
 class Roster:
     """The people of a gallery with a calibrated model for them.
 
@@ -123,6 +186,7 @@ class Roster:
         model: The tuned head where there is a fresh one; else cosine with AS-norm.
         talkers: The multi-talker scorer for them, see `openkith.openset.talkers`; None where none is for the encoder.
         note: What a decision must say of the model; may be empty.
+        older: The head from before somebody was enrolled, or more clips of somebody; see `OlderHead`.
     """
 
     version: Version
@@ -131,11 +195,35 @@ class Roster:
     model: OpenSetModel
     talkers: OpenSetModel | None
     note: str
+    older: OlderHead | None = None
+
+    def answering(self, column: int) -> tuple[Calibration, str]:
+        """Prior and thresholds for the person of a column, and the name of the back end that scores them."""
+        older = self.older
+        if older is None:
+            return self.model.calibration, self.model.method
+        if column in older.columns:
+            return older.calibration, older.model.method
+        return older.newer, self.model.method
+
+    def llrs(self, encoder: Encoder, speech: Audio) -> npt.NDArray[np.float64]:
+        """Calibrated natural-log likelihood ratios (C,) of a clip without its silences."""
+        models = [self.model] if self.older is None else [self.older.model]
+        if self.older is not None and len(self.older.columns) < len(self.names):
+            models.insert(0, self.model)
+        # Embedded once for all who compare embeddings.
+        heard: Any = [] if all(model.listens for model in models) else embed_views(encoder, [speech])
+        scored = [
+            model.speech_llrs(encoder, [speech])[0] if model.listens else model.llrs(heard)[0]
+            for model in models
+        ]
+        llrs = np.array(scored[0], np.float64)
+        if self.older is not None:
+            llrs[list(self.older.columns)] = scored[-1]
+        return llrs
 
     @classmethod
-    def of(
-        cls, snapshot: Snapshot, fingerprint: str, enhancers: Sequence[Enhancer | None] = (None,)
-    ) -> Roster:
+    def of(cls, snapshot: Snapshot, fingerprint: str, enhancers: Sequence[Enhancer | None] = (None,)) -> Self:
         """Restore or fit the model.
 
         Args:
@@ -150,21 +238,29 @@ class Roster:
         check_encoder(snapshot.encoder, fingerprint)
         head = snapshot.head
         if head is not None and snapshot.tuned:
-            learned = set(head.config.get("background", ()))
-            unheard = _voices([clip for clip in snapshot.background if clip.sha256 not in learned])
+            unheard = _unheard(snapshot.background, head)
             model = unpack_model(head.config, head.arrays, unheard, **snapshot.settings)
             talkers = unpack_talkers(head.config, head.arrays, **snapshot.settings)
             return cls(snapshot.version, snapshot.names, tuple(head.config["clips"]), model, talkers, "")
-        enrolment, halves = snapshot.enrolment()
-        cohort = joined(snapshot.others())
-        method = FALLBACK if enough_voices(cohort) else BASELINE
-        model = fit_open_set(
-            method, enrolment, cohort, halves=halves, enhancers=enhancers, **snapshot.settings
-        )
-        talkers = fit_talkers(enrolment, fingerprint, **snapshot.settings)
+        model = untuned(snapshot, enhancers)
+        talkers = fit_talkers(snapshot.enrolment()[0], fingerprint, **snapshot.settings)
         ids = tuple(clip.id for clip in snapshot.clips)
         note = NOT_TUNED if head is None else STALE
-        return cls(snapshot.version, snapshot.names, ids, model, talkers, note)
+        older = OlderHead.of(snapshot, model)
+        return cls(snapshot.version, snapshot.names, ids, model, talkers, note, older)
+
+
+def untuned(snapshot: Snapshot, enhancers: Sequence[Enhancer | None] = (None,)) -> OpenSetModel:
+    """Cosine with AS-norm for everybody, without a cohort cosine: what answers where nothing is tuned.
+
+    Args:
+        snapshot: With all clips.
+        enhancers: See `openkith.openset.model.fit_open_set`.
+    """
+    enrolment, halves = snapshot.enrolment()
+    cohort = joined(snapshot.others())
+    method = FALLBACK if enough_voices(cohort) else BASELINE
+    return fit_open_set(method, enrolment, cohort, halves=halves, enhancers=enhancers, **snapshot.settings)
 
 
 def check_encoder(stored: str | None, fingerprint: str) -> None:
@@ -184,6 +280,12 @@ def joined(parts: Sequence[EmbeddingSet | None]) -> EmbeddingSet | None:
     """All parts that there are as one set, their speakers kept apart; None if there are none."""
     present = [part for part in parts if part is not None]
     return EmbeddingSet.concatenate(present) if present else None
+
+
+def _unheard(background: Sequence[Clip], head: StoredHead) -> EmbeddingSet | None:
+    """The background that a head has not learned from."""
+    learned = set(head.config.get("background", ()))
+    return _voices([clip for clip in background if clip.sha256 not in learned])
 
 
 def _voices(clips: Sequence[Clip]) -> EmbeddingSet | None:

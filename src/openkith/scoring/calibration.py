@@ -9,7 +9,9 @@ P(unknown).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -210,43 +212,32 @@ class Calibration:
         targets, target_weights, nontargets, nontarget_weights = held_out.trials()
         share = P_TARGET if held_out.has_conditions else 0.5
         slope, intercept = fit_line(targets, target_weights, nontargets, nontarget_weights, share)
-
-        # Thresholds are set on the ratios, as decisions are: rounding must not bring a tied stranger above one.
-        def llr(scores: Floats) -> npt.NDArray[np.float64]:
-            return _on_line(slope, intercept, scores)
-
-        strangers, weights = held_out.strangers()
-        n_people = held_out.known.shape[1]
-        n_clips = len(np.unique(held_out.unknown_clips))
-        threshold = _threshold(llr(strangers), weights, far, n_clips)
-        verify_threshold = _threshold(llr(nontargets), nontarget_weights, verify_far, n_clips * n_people)
-        if len(held_out.labels):
-            own = llr(held_out.known[held_out.own()])
-            named = (own >= threshold) & (held_out.known.argmax(axis=1) == held_out.labels)
-            guessed = not {"clips", "crops"} & set(held_out.basis)
-            clips = 0 if guessed else len(np.unique(held_out.clips))
-            miss = _estimate(~named, held_out.known_weights, clips)
-            verify_miss = _estimate(own < verify_threshold, held_out.known_weights, clips)
-        else:
-            own, clips = llr(held_out.pseudo), round(held_out.pseudo_weights.sum())
-            miss = _estimate(own < threshold, held_out.pseudo_weights, clips)
-            verify_miss = _estimate(own < verify_threshold, held_out.pseudo_weights, clips)
         return cls(
             slope=slope,
             intercept=intercept,
             unknown_prior=unknown_prior,
-            far=far,
-            verify_far=verify_far,
-            threshold=threshold,
-            verify_threshold=verify_threshold,
-            miss=miss,
-            verify_miss=verify_miss,
-            unknown_clips=n_clips,
-            extrapolated=min(far, verify_far * n_people) * n_clips < 1.0,
             basis=held_out.basis,
             gains=tuple(gains.tolist()),
             offsets=tuple(offsets.tolist()),
+            **_thresholds(held_out, partial(_on_line, slope, intercept), far, verify_far),
         )
+
+    def at(self, held_out: HeldOutScores, *, far: float, verify_far: float | None = None) -> Calibration:
+        """The same line with the thresholds for other rates, and what these are expected to cost.
+
+        Args:
+            held_out: What it was fitted to.
+            far, verify_far: The rates; ``verify_far`` is ``far`` where it is not given.
+
+        Raises:
+            ConfigError: A rate is not between 0 and 1.
+        """
+        verify_far = far if verify_far is None else verify_far
+        check_rates(far, verify_far, self.unknown_prior)
+        if self.offsets and held_out.has_conditions:
+            held_out = held_out.moved(np.array(self.gains), np.array(self.offsets))
+        line = partial(_on_line, self.slope, self.intercept)
+        return replace(self, **_thresholds(held_out, line, far, verify_far))
 
     def llr(self, scores: Floats, conditions: Floats | None = None) -> npt.NDArray[np.float64]:
         """Natural-log likelihood ratios of scores.
@@ -389,6 +380,45 @@ def fit_conditions(held_out: HeldOutScores) -> tuple[npt.NDArray[np.float64], np
     gains = np.maximum(1.0 + steeper - middle @ steeper, _LEAST_GAIN)
     offsets = scale * (shift - middle @ shift) + centre * (1.0 - gains)
     return np.asarray(gains, np.float64), np.asarray(offsets, np.float64)
+
+
+def _thresholds(
+    held_out: HeldOutScores,
+    llr: Callable[[Floats], npt.NDArray[np.float64]],
+    far: float,
+    verify_far: float,
+) -> dict[str, Any]:
+    """The fields of a calibration that follow from its line, its held-out scores and the rates asked.
+
+    Thresholds are set on the ratios, as decisions are: rounding must not bring a tied stranger above one.
+    """
+    _, _, nontargets, nontarget_weights = held_out.trials()
+    strangers, weights = held_out.strangers()
+    n_people = held_out.known.shape[1]
+    n_clips = len(np.unique(held_out.unknown_clips))
+    threshold = _threshold(llr(strangers), weights, far, n_clips)
+    verify_threshold = _threshold(llr(nontargets), nontarget_weights, verify_far, n_clips * n_people)
+    if len(held_out.labels):
+        own = llr(held_out.known[held_out.own()])
+        named = (own >= threshold) & (held_out.known.argmax(axis=1) == held_out.labels)
+        guessed = not {"clips", "crops"} & set(held_out.basis)
+        clips = 0 if guessed else len(np.unique(held_out.clips))
+        miss = _estimate(~named, held_out.known_weights, clips)
+        verify_miss = _estimate(own < verify_threshold, held_out.known_weights, clips)
+    else:
+        own, clips = llr(held_out.pseudo), round(held_out.pseudo_weights.sum())
+        miss = _estimate(own < threshold, held_out.pseudo_weights, clips)
+        verify_miss = _estimate(own < verify_threshold, held_out.pseudo_weights, clips)
+    return {
+        "far": far,
+        "verify_far": verify_far,
+        "threshold": threshold,
+        "verify_threshold": verify_threshold,
+        "miss": miss,
+        "verify_miss": verify_miss,
+        "unknown_clips": n_clips,
+        "extrapolated": min(far, verify_far * n_people) * n_clips < 1.0,
+    }
 
 
 def _threshold(scores: Floats, weights: Floats, far: float, n_clips: int) -> float:
