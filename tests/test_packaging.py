@@ -33,7 +33,13 @@ EXTRAS = {
     "transformers": {"transformers"},
     "hub": {"huggingface-hub"},
     "training": {"lightning-fabric", "tensorboardx"},
+    "encryption": {"cryptography"},
+    "service": {
+        *("fastapi", "starlette", "uvicorn", "pydantic", "websockets", "python-multipart"),
+        *("prometheus-client", "anyio"),
+    },
 }
+BY_NAME = {"websockets"}  # uvicorn finds it by itself
 MODULES = {"av": ["av"], "parselmouth": ["praat-parselmouth"], "psycopg": ["psycopg"]} | {
     module: [module.replace("_", "-")]
     for module in (
@@ -44,6 +50,14 @@ MODULES = {"av": ["av"], "parselmouth": ["praat-parselmouth"], "psycopg": ["psyc
         "huggingface_hub",
         "lightning_fabric",
         "tensorboardX",
+        "cryptography",
+        "fastapi",
+        "starlette",
+        "uvicorn",
+        "pydantic",
+        "python_multipart",
+        "prometheus_client",
+        "anyio",
     )
 }
 # What torch brings on Linux from an index that has no CPU build of it; never installed by the tests.
@@ -133,13 +147,18 @@ def test_every_import_is_declared() -> None:
 
 def test_every_dependency_is_imported() -> None:
     imported = {name for name, _, _ in imports()}
-    assert CORE.union(*EXTRAS.values()) - imported == set()
+    assert CORE.union(*EXTRAS.values()) - imported == BY_NAME
 
 
 def test_extras_and_matplotlib_are_imported_late() -> None:
-    """At the top of no module; `tests/test_public_names.py` holds the same of torch, where it may."""
+    """At the top of no module; `tests/test_public_names.py` holds the same of torch, where it may.
+
+    The service is built on its packages throughout, and is itself imported late.
+    """
     late = {"matplotlib"}.union(*EXTRAS.values())
-    assert {(name, file) for name, file, early in imports() if early and name in late} == set()
+    early = {(name, file) for name, file, early in imports() if early and name in late}
+    assert {(name, file) for name, file in early if not file.startswith("service/")} == set()
+    assert {name for name, _ in early} <= EXTRAS["service"]
 
 
 def test_imports_are_told_apart(tmp_path: Path) -> None:
@@ -207,7 +226,7 @@ def test_every_installed_dependency_is_pinned() -> None:
             if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
                 below = canonicalize_name(requirement.name)
                 waiting += [(below, wanted) for wanted in ("", *requirement.extras)]
-    installed = {name for name, _ in seen if _is_installed(name)} - {"openkith"}
+    installed = {name for name, _ in seen if _is_installed(name)} - {"openkith", "pip"}
     assert len(installed) > len(CORE)
     assert {name for name in installed if not CUDA.fullmatch(name)} - set(pins()) == set()
 
@@ -243,7 +262,11 @@ def test_pre_commit_clones_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "step", ["make demo", "make test", "make lint", "make types", "make test-slow", "tools/check_wheel.sh"]
+    "step",
+    [
+        *("make demo", "make test", "make lint", "make types", "make test-slow", "tools/check_wheel.sh"),
+        *("tools/install_test_programs.sh", "tools/audit_dependencies.sh"),
+    ],
 )
 def test_ci_runs_every_check(step: str) -> None:
     script = ROOT / ".ci" / "run"

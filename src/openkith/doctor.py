@@ -40,6 +40,8 @@ EXTRAS = (
     ("transformers", "transformers", "the encoder wavlm"),
     ("hub", "huggingface_hub", "weights from Hugging Face"),
     ("training", "lightning_fabric", "training of networks"),
+    ("encryption", "cryptography", "an encrypted gallery"),
+    ("service", "fastapi", "kith serve"),
 )
 PYTHON = (3, 11)
 LOW_DISK_BYTES = 200_000_000

@@ -21,7 +21,7 @@ from openkith.errors import AudioError, KithError
 DESIGNED = {
     *("demo", "enroll", "tune", "calibrate", "identify", "verify", "list", "show", "rename", "drop-clip"),
     *("forget", "undo", "evaluate", "models", "doctor", "reembed", "embed", "score", "metrics"),
-    "simulate",
+    *("simulate", "backup", "restore", "serve"),
 }
 Run = Callable[..., Any]
 
@@ -41,7 +41,7 @@ def test_every_command_has_help(kith: Run, command: str) -> None:
     assert f"kith {command}" in result.stdout
 
 
-PRINT_RESULTS = sorted(DESIGNED - {"rename", "drop-clip", "models"})
+PRINT_RESULTS = sorted(DESIGNED - {"rename", "drop-clip", "models", "serve"})
 
 
 @pytest.mark.parametrize("command", PRINT_RESULTS)

@@ -156,7 +156,7 @@ def test_one_bad_clip_among_many(kith: Run, enrolled: Path, clips: Clips, tmp_pa
         ["kith", str(empty)],
         ["kith", str(tmp_path / "nope.wav")],
     ]
-    assert [line.split()[0] for line in result.stdout.splitlines()[1:]] == [
+    assert [line.split()[0] for line in result.stdout.splitlines()[1:5]] == [
         *(str(clips[0, 3]), str(empty), str(tmp_path / "nope.wav"), str(clips[1, 3]))
     ]
     data = json.loads(kith("identify", clips[0, 3], empty, "--json").stdout)["results"]
@@ -187,6 +187,13 @@ def test_verify(kith: Run, enrolled: Path, clips: Clips) -> None:  # noqa: ARG00
     assert result.exit_code == 1
     data = json.loads(result.stdout)
     assert (data["claim"], data["file"], data["accepted"]) == ("ann", str(clips[1, 3]), False)
+
+
+def test_a_replayed_clip_is_warned_of(kith: Run, enrolled: Path, clips: Clips) -> None:  # noqa: ARG001
+    for command in (("identify",), ("verify", "ann")):
+        again = kith(*command, clips[0, 0]).stdout.splitlines()[-1]
+        assert "replay: the same recording as enrolled clip 1" in again
+        assert "replay: the same recording" not in kith(*command, clips[0, 3]).stdout
 
 
 def test_verify_of_somebody_else(kith: Run, only_line: Run, enrolled: Path, clips: Clips) -> None:  # noqa: ARG001

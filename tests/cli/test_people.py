@@ -163,6 +163,14 @@ def test_list_of_nobody(kith: Run, gallery: Path) -> None:
     assert kith("list").stdout == f"nobody is enrolled in {gallery}; begin with: kith enroll NAME CLIP...\n"
 
 
+def test_consent_is_shown(kith: Run, clips: Clips) -> None:
+    assert kith("enroll", "ann", clips[0, 0], "--consent", "2026-11-20").exit_code == 0
+    assert kith("show", "ann").stdout.splitlines()[0].endswith(", consent of 2026-11-20")
+    assert kith("enroll", "ann", clips[0, 1]).exit_code == 0  # another clip leaves it as it is
+    assert json.loads(kith("show", "ann", "--json").stdout)["consent"] == "2026-11-20"
+    assert kith("enroll", "ben", clips[1, 0], "--consent", "yesterday").exit_code == 2
+
+
 def test_show(kith: Run, enrolled: Path, clips: Clips) -> None:  # noqa: ARG001
     lines = kith("show", "ben").stdout.splitlines()
     assert lines[0].startswith("ben, enrolled 20")

@@ -13,6 +13,8 @@ The modules::
     protocol    protocol household, protocol voxceleb, protocol embeddings
     simulation  simulate
     synthesis   synthesize unknown, synthesize styles
+    safekeeping  backup, restore, encryption make-key, encryption rotate, encryption status
+    serve       serve, keys create, keys list, keys revoke
     setup       models, doctor
     options     what several commands take
     output      tables, JSON, progress bars, errors
@@ -31,7 +33,19 @@ import typer
 from typer.core import TyperGroup
 
 import openkith
-from openkith.cli import cohort, corpora, decisions, people, protocol, research, setup, simulation, synthesis
+from openkith.cli import (
+    cohort,
+    corpora,
+    decisions,
+    people,
+    protocol,
+    research,
+    safekeeping,
+    serve,
+    setup,
+    simulation,
+    synthesis,
+)
 from openkith.cli.enhancement import ENHANCEMENT_COMMANDS
 from openkith.cli.enhancement_training import ENHANCEMENT_TRAINING_COMMANDS
 from openkith.cli.neural_scoring import NEURAL_SCORING_COMMANDS
@@ -78,6 +92,8 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "metrics": corpora.metrics,
         "simulate": simulation.simulate,
     },
+    "Daemon": {"serve": serve.serve},
+    "Safekeeping": {"backup": safekeeping.backup, "restore": safekeeping.restore},
     "Installation": {"doctor": setup.doctor},
 }
 MODEL_COMMANDS: dict[str, Callable[..., None]] = {
@@ -133,6 +149,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 models = typer.Typer(no_args_is_help=True, help="List, fetch and export encoders.")
+encryption = typer.Typer(
+    no_args_is_help=True, help="Encrypt embeddings, heads and kept recordings where they are stored."
+)
 for panel, commands in COMMANDS.items():
     for command, function in commands.items():
         cls = simulation.COMMAND_CLASSES.get(command)
@@ -140,6 +159,13 @@ for panel, commands in COMMANDS.items():
 for command, function in MODEL_COMMANDS.items():
     models.command(command)(function)
 app.add_typer(models, name="models", rich_help_panel="Installation")
+for command, function in safekeeping.ENCRYPTION_COMMANDS.items():
+    encryption.command(command)(function)
+app.add_typer(encryption, name="encryption", rich_help_panel="Safekeeping")
+keys = typer.Typer(no_args_is_help=True, help="API keys of the daemon: make, list and revoke them.")
+for command, function in serve.KEY_COMMANDS.items():
+    keys.command(command)(function)
+app.add_typer(keys, name="keys", rich_help_panel="Daemon")
 cohorts = typer.Typer(
     no_args_is_help=True,
     help="Other people's embeddings, which tuning and calibration need for each encoder.",
@@ -210,6 +236,8 @@ def _options(
     defaults: dict[str, Any] = {name: common for group in COMMANDS.values() for name in group}
     for group, names in (
         ("models", MODEL_COMMANDS),
+        ("encryption", safekeeping.ENCRYPTION_COMMANDS),
+        ("keys", serve.KEY_COMMANDS),
         ("cohort", COHORT_COMMANDS),
         ("protocol", PROTOCOL_COMMANDS),
         ("synthesize", SYNTHESIS_COMMANDS),

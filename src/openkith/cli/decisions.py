@@ -267,6 +267,7 @@ def _print_decisions(answers: list[tuple[Path, Decision | None]]) -> None:
         )
     numbers = dict.fromkeys(("P", "margin", "speech"), "right")
     print_table({"file": "left", "answer": "left", **numbers, "reason": "left"}, rows)
+    bullets([f"{clip}: {warning}" for clip, decision in answers if decision for warning in decision.warnings])
 
 
 def answer(decision: Decision) -> Text:
@@ -300,6 +301,7 @@ def verify(
             f"{decision.reason}; P({decision.name}) {percent(decision.probability)}, "
             f"{decision.speech_seconds:.1f} s of speech, by {decision.method}"
         )
+        bullets(decision.warnings)
     if not decision.accepted:
         raise typer.Exit(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ from openkith.cli.options import (
     ThreadsOption,
     YesOption,
     first_task,
+    given,
     open_gallery,
     open_recognizer,
 )
@@ -62,6 +64,16 @@ def enroll(
             "--keep-audio", help="Keep the recordings too, so that kith reembed can read them again."
         ),
     ] = False,
+    consent: Annotated[
+        datetime | None,
+        typer.Option(
+            "--consent",
+            metavar="DATE",
+            formats=["%Y-%m-%d"],
+            help="The day on which the person agreed, such as 2026-11-21.",
+            show_default=False,
+        ),
+    ] = None,
     gallery: GalleryOption = None,
     encoder: EncoderOption = None,
     threads: ThreadsOption = None,
@@ -74,7 +86,7 @@ def enroll(
     Three clips or more, ten seconds of speech in all, are a good beginning. All clips of a person are stored, or none.
     """
     if source is not None:
-        if name or clips:
+        if name or clips or consent:
             raise typer.BadParameter("give either NAME and CLIPs, or --from")
         _enroll_all(source, keep_audio, gallery, encoder, threads, device, precision, as_json)
         return
@@ -86,7 +98,11 @@ def enroll(
         progress(first_task(what, encoder), quiet=as_json) as step,
     ):
         report = recognizer.enroll(
-            name, clips, keep_audio=keep_audio, progress=lambda done, total: step(what, done, total)
+            name,
+            clips,
+            keep_audio=keep_audio,
+            **given(consent=consent and consent.date()),
+            progress=lambda done, total: step(what, done, total),
         )
     if as_json:
         print_json(report)
@@ -169,7 +185,10 @@ def show(name: NameArgument, gallery: GalleryOption = None, as_json: JsonOption 
     if as_json:
         print_json({**asdict(person), "clips": [_clip_values(clip) for clip in clips]})
         return
-    say(f"{person.name}, enrolled {local_time(person.created)}", "bold")
+    consent = f", consent of {person.consent}" if person.consent else ""
+    say(f"{person.name}, enrolled {local_time(person.created)}{consent}", "bold")
+    if person.note:
+        say(person.note)
     columns = ("id", "seconds", "speech", "SNR", "clipped", "bandwidth")
     print_table(
         {**dict.fromkeys(columns, "right"), "added": "left", "audio": "left", "source": "left"},
