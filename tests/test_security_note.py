@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from openkith.cli import app
 from openkith.gallery import SCOPES
 from openkith.gallery.database import WIPED_SERVER
-from openkith.gallery.encryption import SEALED
+from openkith.gallery.safekeeping.encryption import SEALED
 from openkith.recognizer.review import ReviewSettings
 from openkith.service.settings import ServiceSettings
 

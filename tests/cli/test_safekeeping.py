@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from openkith import Gallery
-from openkith.gallery.backup import backup
-from openkith.gallery.backup_file import read_backup
-from openkith.gallery.encryption import Cipher, is_sealed, read_key_file
+from openkith.gallery.safekeeping.backup import backup
+from openkith.gallery.safekeeping.backup_file import read_backup
+from openkith.gallery.safekeeping.encryption import Cipher, is_sealed, read_key_file
 
 Run = Callable[..., Any]
 

@@ -11,7 +11,7 @@ import pytest
 
 from openkith.errors import GalleryError, UnknownItemError
 from openkith.gallery import Gallery, NewClip, ReviewChange, ReviewClips, schema
-from openkith.gallery.encryption import is_sealed
+from openkith.gallery.safekeeping.encryption import is_sealed
 
 MakeClip = Callable[..., NewClip]
 

@@ -22,7 +22,7 @@ from urllib.request import Request, urlopen
 import pytest
 from fastapi.testclient import TestClient
 
-from openkith.audio.sandbox import DecodePool
+from openkith.audio.isolated.sandbox import DecodePool
 from openkith.gallery import Gallery
 from openkith.recognizer import Recognizer
 from openkith.service import ServiceSettings, create_app

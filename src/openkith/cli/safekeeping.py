@@ -13,7 +13,7 @@ from openkith.cli.output import ask, bullets, local_time, print_json, progress, 
 from openkith.errors import ConfigError
 
 if TYPE_CHECKING:
-    from openkith.gallery.backup_file import Backup
+    from openkith.gallery.safekeeping.backup_file import Backup
 
 __all__ = ["ENCRYPTION_COMMANDS", "backup", "make_key", "restore", "rotate", "status"]
 
@@ -30,8 +30,8 @@ def backup(
     Encrypted values stay encrypted: no key is needed. Otherwise whoever can read the file has everybody's voice print.
     """
     from openkith.gallery import Gallery
-    from openkith.gallery.backup import backup as write_backup
-    from openkith.gallery.encryption import KeySource
+    from openkith.gallery.safekeeping.backup import backup as write_backup
+    from openkith.gallery.safekeeping.encryption import KeySource
 
     with (
         Gallery(gallery, key=KeySource.NOWHERE) as opened,
@@ -56,8 +56,8 @@ def restore(
 
     The gallery may be of the other kind of database than the one that was backed up.
     """
-    from openkith.gallery.backup import restore as put_back
-    from openkith.gallery.backup_file import read_backup
+    from openkith.gallery.safekeeping.backup import restore as put_back
+    from openkith.gallery.safekeeping.backup_file import read_backup
 
     held = read_backup(file)
     question = f"Erase what is in the gallery, and put {_people(held)} of {local_time(held.created)} there?"
@@ -94,7 +94,7 @@ def make_key(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file for the key.", show_default=False)],
 ) -> None:
     """Make a key for encryption, in a file that only its owner may read."""
-    from openkith.gallery.encryption import KEY_FILE_VARIABLE, make_key_file
+    from openkith.gallery.safekeeping.encryption import KEY_FILE_VARIABLE, make_key_file
 
     make_key_file(file)
     say(f"a new key is in {file}")
@@ -135,9 +135,9 @@ def rotate(
     The environment's key is what KITH_KEY_FILE or KITH_KEY says.
     """
     from openkith.gallery import Gallery
-    from openkith.gallery.encryption import read_key, read_key_file
-    from openkith.gallery.rotation import key_id_of
-    from openkith.gallery.rotation import rotate as give_key
+    from openkith.gallery.safekeeping.encryption import read_key, read_key_file
+    from openkith.gallery.safekeeping.rotation import key_id_of
+    from openkith.gallery.safekeeping.rotation import rotate as give_key
 
     if off and new_key is not None:
         raise typer.BadParameter("give either --new-key or --off")
@@ -168,8 +168,8 @@ def rotate(
 
 def status(gallery: GalleryOption = None, as_json: JsonOption = False) -> None:
     """Show whether the gallery is encrypted, and whether the environment has its key."""
-    from openkith.gallery.encryption import Cipher, read_key
-    from openkith.gallery.rotation import key_id_of
+    from openkith.gallery.safekeeping.encryption import Cipher, read_key
+    from openkith.gallery.safekeeping.rotation import key_id_of
 
     stored, key = key_id_of(gallery), read_key()
     given = None if key is None else Cipher(key).key_id

@@ -10,16 +10,12 @@ A gallery is one SQLite file, or a PostgreSQL database by URL::
     api_keys        who may use the service
     jobs            tuning and calibrating in the background
     answers         what was answered to a request that may come again
-    backup          the whole of it as one file, and back
-    backup_file     what such a file says of itself, and whether that is so
-    rotation        encrypting it, giving it another key, and decrypting it
     people          what adding, changing and erasing a person means for the tables
     pseudonyms      numbers for names in texts that are kept
     queries         what several operations ask of an open transaction
     codec           arrays and plain values as bytes and text
-    encryption      keys, and what is sealed with them
+    safekeeping     encryption, erasure and backups
     database        opening, locking and migrating
-    wiping          leaving no byte of what was deleted
     schema          the tables
 
 It keeps arrays and model fingerprints, never models, and no audio unless asked.

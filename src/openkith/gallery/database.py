@@ -28,9 +28,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from openkith.errors import GalleryError, require
-from openkith.gallery.encryption import Key, KeySource, Sealing, store_key_id
-from openkith.gallery.schema import BACKUP_TABLE, SCHEMA_VERSION, VERSION_TABLE, metadata
-from openkith.gallery.wiping import (
+from openkith.gallery.safekeeping.encryption import Key, KeySource, Sealing, store_key_id
+from openkith.gallery.safekeeping.wiping import (
     RETRY_SECONDS,
     is_busy,
     mark_pending,
@@ -38,6 +37,7 @@ from openkith.gallery.wiping import (
     wipe_postgresql,
     wipe_sqlite,
 )
+from openkith.gallery.schema import BACKUP_TABLE, SCHEMA_VERSION, VERSION_TABLE, metadata
 
 __all__ = ["Database", "locate"]
 

@@ -14,7 +14,6 @@ from openkith.errors import DuplicateClipError, EncoderMismatchError, UnknownPer
 from openkith.gallery import schema
 from openkith.gallery.codec import pack_arrays, pack_json, unpack_arrays, unpack_json
 from openkith.gallery.database import Database
-from openkith.gallery.encryption import context_of
 from openkith.gallery.records import (
     AuditEntry,
     Clip,
@@ -24,6 +23,7 @@ from openkith.gallery.records import (
     check_embedding,
     clean_name,
 )
+from openkith.gallery.safekeeping.encryption import context_of
 
 __all__ = [
     "audit_entry_from_row",

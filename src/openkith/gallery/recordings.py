@@ -12,7 +12,7 @@ from sqlalchemy import Table, func, select
 
 from openkith.gallery import schema
 from openkith.gallery.codec import unpack_arrays, unpack_json
-from openkith.gallery.encryption import context_of
+from openkith.gallery.safekeeping.encryption import context_of
 from openkith.gallery.store import Gallery
 
 __all__ = ["FINGERPRINT", "Recording", "RecordingKey", "read_recordings", "recording_keys", "review_version"]

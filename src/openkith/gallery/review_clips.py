@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 from openkith.errors import GalleryError, UnknownItemError
 from openkith.gallery import queries, schema
 from openkith.gallery.codec import pack_arrays, pack_json, unpack_arrays, unpack_json
-from openkith.gallery.encryption import context_of
 from openkith.gallery.records import Arrays, NewClip, check_embedding
+from openkith.gallery.safekeeping.encryption import context_of
 from openkith.gallery.store import Gallery
 
 __all__ = ["ReviewChange", "ReviewClip", "ReviewClips"]

@@ -15,7 +15,6 @@ from openkith.gallery import people as persons
 from openkith.gallery import queries, schema
 from openkith.gallery.codec import pack_arrays, pack_json, unpack_json
 from openkith.gallery.database import Database, locate
-from openkith.gallery.encryption import Key, KeySource, context_of
 from openkith.gallery.records import (
     UNCHANGED,
     AuditEntry,
@@ -29,6 +28,7 @@ from openkith.gallery.records import (
     check_embedding,
     clean_name,
 )
+from openkith.gallery.safekeeping.encryption import Key, KeySource, context_of
 
 __all__ = ["Gallery"]
 

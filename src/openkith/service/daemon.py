@@ -15,7 +15,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from openkith.audio import Audio
-from openkith.audio.sandbox import DecodePool
+from openkith.audio.isolated.sandbox import DecodePool
 from openkith.errors import AudioError, KithError
 from openkith.gallery.answers import Answers
 from openkith.gallery.api_keys import ApiKeys

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from openkith.audio import SAMPLE_RATE
+from openkith.audio.isolated.stream_decoder import StreamDecoder
 from openkith.audio.stream import Block
-from openkith.audio.stream_decoder import StreamDecoder
 from openkith.errors import KithError
 from openkith.service import problems
 from openkith.service.auth import Caller

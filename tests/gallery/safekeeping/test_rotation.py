@@ -13,8 +13,8 @@ import pytest
 
 from openkith.errors import ConfigError, EncryptionError, GalleryError
 from openkith.gallery import Gallery, NewClip, database, queries, schema
-from openkith.gallery.encryption import SEALED, context_of, is_sealed
-from openkith.gallery.rotation import rotate
+from openkith.gallery.safekeeping.encryption import SEALED, context_of, is_sealed
+from openkith.gallery.safekeeping.rotation import rotate
 
 pytest.importorskip("cryptography", reason="cryptography is not installed")
 

@@ -16,8 +16,9 @@ import pytest
 from sqlalchemy import Text
 
 from openkith.errors import ConfigError, EncryptionError, MissingDependencyError
-from openkith.gallery import Gallery, NewClip, encryption, schema
-from openkith.gallery.encryption import (
+from openkith.gallery import Gallery, NewClip, schema
+from openkith.gallery.safekeeping import encryption
+from openkith.gallery.safekeeping.encryption import (
     SEALED,
     Cipher,
     KeySource,

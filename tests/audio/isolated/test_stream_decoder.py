@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from openkith.audio import load
-from openkith.audio.sandbox import DecodePool, Worker
-from openkith.audio.stream_decoder import STREAM_FORMATS, StreamDecoder
+from openkith.audio.isolated.sandbox import DecodePool, Worker
+from openkith.audio.isolated.stream_decoder import STREAM_FORMATS, StreamDecoder
 from openkith.errors import AudioError, ConfigError, MissingDependencyError
 
 

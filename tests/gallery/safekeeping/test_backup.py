@@ -21,11 +21,11 @@ from alembic.config import Config
 
 from openkith.errors import GalleryError
 from openkith.gallery import Gallery, NewClip, database, queries, schema
-from openkith.gallery import backup as module
-from openkith.gallery.backup import backup, restore
-from openkith.gallery.backup_file import Contents, digest_of, read_backup, table_names
-from openkith.gallery.encryption import KeySource, is_sealed
-from openkith.gallery.wiping import PENDING_SETTING
+from openkith.gallery.safekeeping import backup as module
+from openkith.gallery.safekeeping.backup import backup, restore
+from openkith.gallery.safekeeping.backup_file import Contents, digest_of, read_backup, table_names
+from openkith.gallery.safekeeping.encryption import KeySource, is_sealed
+from openkith.gallery.safekeeping.wiping import PENDING_SETTING
 
 MakeClip = Callable[..., NewClip]
 StartWorker = Callable[..., "subprocess.Popen[str]"]

@@ -12,7 +12,14 @@ from sqlalchemy import Connection, Text, select, update
 from openkith.errors import GalleryError
 from openkith.gallery import queries
 from openkith.gallery.database import Database
-from openkith.gallery.encryption import SEALED, KeySource, Sealing, context_of, store_key_id, stored_key_id
+from openkith.gallery.safekeeping.encryption import (
+    SEALED,
+    KeySource,
+    Sealing,
+    context_of,
+    store_key_id,
+    stored_key_id,
+)
 from openkith.gallery.store import Gallery
 
 __all__ = ["Rotation", "key_id_of", "rotate"]

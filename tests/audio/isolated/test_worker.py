@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from openkith.audio import load, wire
+from openkith.audio import load
+from openkith.audio.isolated import wire
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="limits that Linux enforces")
 MB = 2**20
@@ -24,7 +25,7 @@ def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def make(code: str = "", seconds: float = 10.0, memory_mb: int = 1024) -> subprocess.Popen[bytes]:
-        program = f"import sys, time\nfrom openkith.audio import worker\n{code}\nworker.main()"
+        program = f"import sys, time\nfrom openkith.audio.isolated import worker\n{code}\nworker.main()"
         process = subprocess.Popen(
             [sys.executable, "-c", program, repr(seconds), str(memory_mb)],
             stdin=subprocess.PIPE,

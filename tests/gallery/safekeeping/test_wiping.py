@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from openkith.gallery import Gallery, NewClip, database
 from openkith.gallery.database import locate
-from openkith.gallery.rotation import rotate
-from openkith.gallery.wiping import PENDING_SETTING, REWRITTEN
+from openkith.gallery.safekeeping.rotation import rotate
+from openkith.gallery.safekeeping.wiping import PENDING_SETTING, REWRITTEN
 
 MakeClip = Callable[..., NewClip]
 

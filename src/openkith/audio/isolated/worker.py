@@ -1,7 +1,7 @@
-"""The process that decodes what strangers send: ``python -m openkith.audio.worker SECONDS MEGABYTES``.
+"""The process that decodes what strangers send: ``python -m openkith.audio.isolated.worker SECONDS MEGABYTES``.
 
-`openkith.audio.sandbox` starts it, and kills it when a file takes too long. It has limits of its own, where the
-system knows them: memory beyond what it takes when it is ready, processor time for each file, few open files, no
+`openkith.audio.isolated.sandbox` starts it, and kills it when a file takes too long. It has limits of its own, where
+the system knows them: memory beyond what it takes when it is ready, processor time for each file, few open files, no
 file that grows, no core dump, no new privileges. It ends when its parent does, however that comes about. What it
 inherits is a pair of pipes and an environment without secrets.
 """
@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from openkith.audio import wire
-from openkith.audio.container_stream import decode_pieces
 from openkith.audio.io import load
+from openkith.audio.isolated import wire
+from openkith.audio.isolated.container_stream import decode_pieces
 from openkith.audio.stream import Block
 from openkith.errors import KithError, MissingDependencyError
 

@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 import soxr
 
-from openkith.audio.container_stream import CONTAINERS
-from openkith.audio.sandbox import DecodePool, Worker
+from openkith.audio.isolated.container_stream import CONTAINERS
+from openkith.audio.isolated.sandbox import DecodePool, Worker
 from openkith.audio.stream import SAMPLE_RATE, Block, check_rate
 from openkith.errors import AudioError, ConfigError, require
 

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from openkith.audio import load
-from openkith.audio import sandbox as sandbox_module
-from openkith.audio.sandbox import DecodePool, Worker
+from openkith.audio.isolated import sandbox as sandbox_module
+from openkith.audio.isolated.sandbox import DecodePool, Worker
 from openkith.errors import AudioError, ConfigError, KithError, MissingDependencyError
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from hostile import REFUSED, bomb
 
@@ -389,7 +389,7 @@ def test_limits_and_environment(monkeypatch, clip):
 def test_workers_end_with_their_parent():
     """Killed without a chance to say goodbye."""
     code = (
-        "import time; from openkith.audio.sandbox import DecodePool\n"
+        "import time; from openkith.audio.isolated.sandbox import DecodePool\n"
         "pool = DecodePool(workers=2)\n"
         "print(*(worker.pid for worker in pool._idle), flush=True)\n"
         "time.sleep(60)\n"

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from openkith.audio import container_stream, load
-from openkith.audio.container_stream import CONTAINERS, decode_pieces
+from openkith.audio import load
+from openkith.audio.isolated import container_stream
+from openkith.audio.isolated.container_stream import CONTAINERS, decode_pieces
 from openkith.errors import AudioError, MissingDependencyError
 
 av = pytest.importorskip("av")

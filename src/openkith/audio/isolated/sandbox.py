@@ -1,7 +1,8 @@
 """Decodes what strangers send in processes of their own, so that no file can take the caller down.
 
 A file that takes too long, too much memory, or crashes its decoder costs a worker, which is replaced, and raises an
-AudioError like any other file that cannot be used. See `openkith.audio.worker` for what a worker is not allowed.
+AudioError like any other file that cannot be used. See
+`openkith.audio.isolated.worker` for what a worker is not allowed.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from openkith.audio import wire
 from openkith.audio.io import SAMPLE_RATE, Audio
+from openkith.audio.isolated import wire
 from openkith.audio.stream import MAX_RATE, MIN_RATE, Block
 from openkith.errors import AudioError, ConfigError, KithError, MissingDependencyError
 
@@ -63,7 +64,7 @@ class Worker:
         self._lock = threading.Lock()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "openkith.audio.worker", repr(seconds), str(memory_mb)],
+                [sys.executable, "-P", "-m", "openkith.audio.isolated.worker", repr(seconds), str(memory_mb)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # decoders complain about damaged data at length
@@ -102,7 +103,7 @@ class Worker:
         return Audio(samples, SOURCE, native_rate=rate, clipped=clipped if known else None)
 
     def begin_stream(self, form: str) -> None:
-        """Say that what follows are the pieces of one of `openkith.audio.container_stream.CONTAINERS`."""
+        """Say that what follows are the pieces of one of `openkith.audio.isolated.container_stream.CONTAINERS`."""
         self._wait_ready()
         with contextlib.suppress(OSError):  # noticed at the first piece
             wire.send(self._stdin, wire.STREAM, form.encode())
@@ -161,7 +162,7 @@ class Worker:
             self._expired = True
             raise KithError(
                 "the process that decodes audio does not start; "
-                f"see why with: {sys.executable} -m openkith.audio.worker 10 1024 < {os.devnull}"
+                f"see why with: {sys.executable} -m openkith.audio.isolated.worker 10 1024 < {os.devnull}"
             )
         self._ready = True
 
@@ -386,7 +387,7 @@ def _widen(pipe: Any) -> None:
 def _environment() -> dict[str, str]:
     """The environment of a worker, from which it can import the same openkith."""
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     if root not in sysconfig.get_paths().values():  # a source tree
         kept["PYTHONPATH"] = os.pathsep.join(filter(None, (root, kept.get("PYTHONPATH", ""))))
     return kept | SET_VARIABLES

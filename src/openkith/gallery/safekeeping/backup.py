@@ -1,7 +1,7 @@
 """A whole gallery in one file and back, from and to either kind of database, while others read and write it.
 
 Encrypted values stay as they are: neither direction needs the key. Left out are jobs and the answers kept for
-idempotency keys, which mean nothing later. `openkith.gallery.backup_file` describes the file.
+idempotency keys, which mean nothing later. `openkith.gallery.safekeeping.backup_file` describes the file.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from sqlalchemy.pool import NullPool
 
 from openkith.errors import GalleryError
 from openkith.gallery import queries, schema
-from openkith.gallery.backup_file import Backup, Contents, digest_of, open_raw, read_backup, said
 from openkith.gallery.database import Database, locate
-from openkith.gallery.encryption import KEY_SETTING, KeySource, stored_key_id
+from openkith.gallery.safekeeping.backup_file import Backup, Contents, digest_of, open_raw, read_backup, said
+from openkith.gallery.safekeeping.encryption import KEY_SETTING, KeySource, stored_key_id
+from openkith.gallery.safekeeping.wiping import PENDING_SETTING
 from openkith.gallery.store import Gallery
-from openkith.gallery.wiping import PENDING_SETTING
 
 __all__ = ["Restored", "backup", "restore"]
 

@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 
-from openkith.audio import wire
+from openkith.audio.isolated import wire
 
 
 class Crumbs(io.RawIOBase):
