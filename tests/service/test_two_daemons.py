@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 pytestmark = pytest.mark.slow
 
 Clip = Callable[..., bytes]
-SECONDS = 2.0  # until the other one knows
 
 
 @pytest.fixture
@@ -30,10 +28,8 @@ def test_one_gallery(pair: tuple[Any, Any], clip: Clip) -> None:
         assert daemon.send_clip("/v1/identify", clip(1, 8)).json()["name"] == "Alice"
 
     carol = one.enrol(clip, "Carol", 3)
-    begun = time.monotonic()
-    answer = other.send_clip("/v1/identify", clip(3, 9)).json()
+    answer = other.send_clip("/v1/identify", clip(3, 9)).json()  # the very next one knows
     assert (answer["name"], answer["speaker_id"]) == ("Carol", carol)
-    assert time.monotonic() - begun < SECONDS
 
     tag = other.ask("GET", f"/v1/speakers/{carol}").headers["etag"]
     assert one.ask("PATCH", f"/v1/speakers/{carol}", value={"name": "Caroline"}).status == 200

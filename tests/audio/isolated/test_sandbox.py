@@ -119,24 +119,26 @@ def test_the_error_is_that_of_load(pool, clip):
 
 @LINUX
 def test_a_bomb_is_decoded_no_further_than_the_limit(pool, clip):
-    """Half an hour of eight channels in few bytes, whose length the header does not tell: seconds of work."""
+    """Half an hour of eight channels in few bytes, whose length the header does not tell."""
     data = bomb(30, channels=8, told=False)
     assert len(data) < 30 * 60 * 8 * 8000 * 2 / 100
     pool.decode(clip, max_seconds=30)
-    before = processor_seconds(only(pool).pid)
+    worker = only(pool).pid
+    marks = [processor_seconds(worker)]
     with pytest.raises(AudioError, match="over the limit of 30 s"):
         pool.decode(data, max_seconds=30)
-    assert processor_seconds(only(pool).pid) - before < 0.5
+    marks.append(processor_seconds(worker))
+    assert pool.decode(data, max_seconds=1801).seconds == pytest.approx(1800)
+    marks.append(processor_seconds(worker))
+    assert marks[1] - marks[0] < (marks[2] - marks[1]) / 4
 
 
 def test_time_limit(clip, long):
     with DecodePool(seconds=0.3) as pool:
         pool.decode(clip, max_seconds=10)  # it is up
         first = only(pool)
-        start = time.monotonic()
         with pytest.raises(AudioError, match=r"^<bytes>: decoding takes longer than 0\.3 s; cut it"):
             pool.decode(long, max_seconds=10_000)
-        assert time.monotonic() - start < 5
         second = only(pool)
         assert second is not first
         assert second.usable
