@@ -358,6 +358,21 @@ def test_undo_of_the_enrolment_makes_the_head_fresh_again(home: Recognizer) -> N
     assert same_decision(home.identify(voice("ann", 5)), tuned)
 
 
+def test_forget_leaves_nothing_in_memory_that_another_thread_read_meanwhile(
+    home: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget = home.gallery.forget
+
+    def read_first(*args: Any, **options: Any) -> Any:
+        home.identify(voice("ann", 5))
+        return forget(*args, **options)
+
+    monkeypatch.setattr(home.gallery, "forget", read_first)
+    home.forget("cat")
+    assert home._roster is None
+    assert home._known is None
+
+
 def test_forget_erases_the_head_that_knew_the_person(home: Recognizer) -> None:
     home.tune("whitened")
     receipt = home.forget("cat")

@@ -1,6 +1,8 @@
 """What a threshold would cost: scores, errors and thresholds of a calibrated model, before it is used.
 
-Everything stands on held-out clips: those of the people enrolled, and those of others.
+Everything stands on held-out clips: those of the people enrolled, and those of others. The detection error trade-off is
+that of A. Martin et al., "The DET curve in assessment of detection task performance", Eurospeech 1997, for the open-set
+task: strangers that get any name against clips that do not get their own.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import numpy.typing as npt
 
 from openkith.openset.model import OpenSetModel
 
-__all__ = ["RATES", "Curves", "ErrorCurves", "Operating", "trace_curves"]
+__all__ = ["RATES", "Curves", "ErrorCurves", "OperatingPoint", "trace_curves"]
 
 RATES = (
     0.001,
@@ -35,7 +37,7 @@ TRIM = 0.005  # share of the ratios at either end that the histogram does not st
 
 
 @dataclass(frozen=True)
-class Operating:
+class OperatingPoint:
     """A threshold, and what it is expected to cost.
 
     Attributes:
@@ -71,7 +73,7 @@ class Curves:
     people: tuple[float, ...]
     strangers: tuple[float, ...]
     det: tuple[tuple[float, float], ...]
-    thresholds: tuple[Operating, ...]
+    thresholds: tuple[OperatingPoint, ...]
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def trace_curves(model: OpenSetModel) -> Curves:
         strangers=_histogram(others, other_weights, edges),
         det=_trade_off(named, weights, others, other_weights),
         thresholds=tuple(
-            Operating(step.far, step.threshold, step.miss.rate, step.miss.low, step.miss.high)
+            OperatingPoint(step.far, step.threshold, step.miss.rate, step.miss.low, step.miss.high)
             for step in steps
         ),
     )

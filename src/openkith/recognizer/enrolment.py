@@ -74,10 +74,6 @@ class ClipReport:
     cohesion: float | None
     advice: tuple[str, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {**asdict(self), "created": self.created.isoformat()}
-
 
 def report_clips(clips: Sequence[Clip]) -> list[ClipReport]:
     """What can be told of each clip of one person."""

@@ -441,8 +441,10 @@ class Recognizer:
 
     def forget(self, name: str, *, etag: str | None = None, actor: str = "") -> Receipt:
         """Erase a person, and every head that learned from them; see `Gallery.forget`."""
-        self._roster = self._known = None  # they hold what the person's clips were made into
-        return self.gallery.forget(name, etag=etag, actor=actor)
+        receipt = self.gallery.forget(name, etag=etag, actor=actor)
+        with self._reading:  # not before: another thread may have read the gallery meanwhile
+            self._roster = self._known = None  # they hold what the person's clips were made into
+        return receipt
 
     def report_clips(self, name: str) -> list[ClipReport]:
         """Every clip of a person: how good it is, and how like the others.

@@ -240,7 +240,7 @@ class Review:
 
 
 def group_voices(embeddings: npt.NDArray[Any], least_cosine: float) -> npt.NDArray[np.int64]:
-    """Cluster by average linkage on cosines.
+    """Cluster by average linkage (UPGMA; Sokal & Michener, 1958) on cosines.
 
     Args:
         embeddings: (n, d).
