@@ -96,7 +96,7 @@ class Jobs:
         table = schema.jobs
         values = {
             "kind": kind,
-            "settings": _pack_settings(settings, 0),
+            "settings": pack_json(dict(settings), "job: settings"),
             "actor": actor,
             "state": "waiting",
             "created": queries.now(),
@@ -133,13 +133,12 @@ class Jobs:
                 row = connection.execute(query).one_or_none()
                 if row is None:
                     return None
-                settings, claims = _unpack_settings(row)
-                if claims >= MOST_CLAIMS:
+                if row.claims >= MOST_CLAIMS:
                     values = {"state": "failed", "finished": time, "lease": None, "error": GIVEN_UP}
                 else:
                     values = {
                         "state": "running",
-                        "settings": _pack_settings(settings, claims + 1),
+                        "claims": row.claims + 1,
                         "started": time,
                         "worker": worker,
                         "lease": time + timedelta(seconds=lease_seconds),
@@ -148,7 +147,7 @@ class Jobs:
                         "total": 0,
                     }
                 connection.execute(update(table).where(table.c.id == row.id).values(values))
-                if claims < MOST_CLAIMS:
+                if row.claims < MOST_CLAIMS:
                     return _read(connection, row.id)
 
     def renew(
@@ -196,22 +195,15 @@ class Jobs:
 
     def give_back(self, job_id: int, worker: str) -> bool:
         """Let a job wait for another worker, as a daemon does that ends in good order; False as in `finish`."""
-        table = schema.jobs
-        with self._database.write() as connection:
-            row = connection.execute(select(table).where(_own(job_id, worker))).one_or_none()
-            if row is None:
-                return False
-            settings, claims = _unpack_settings(row)
-            values = {
-                "state": "waiting",
-                "settings": _pack_settings(settings, claims - 1),
-                "lease": None,
-                "stage": "",
-                "done": 0,
-                "total": 0,
-            }
-            connection.execute(update(table).where(table.c.id == row.id).values(values))
-        return True
+        values = {
+            "state": "waiting",
+            "claims": schema.jobs.c.claims - 1,
+            "lease": None,
+            "stage": "",
+            "done": 0,
+            "total": 0,
+        }
+        return self._update_own(job_id, worker, values)
 
     def cancel(self, job_id: int) -> Job:
         """End a job that waits or runs; its worker learns of it by `renew`. One that has ended stays as it is.
@@ -276,16 +268,6 @@ def _own(job_id: int, worker: str) -> ColumnElement[bool]:
     return and_(table.c.id == queries.known_id(job_id), table.c.state == "running", table.c.worker == worker)
 
 
-def _pack_settings(settings: Mapping[str, Any], claims: int) -> str:
-    return pack_json({"claims": claims, "given": dict(settings)}, "job: settings")
-
-
-def _unpack_settings(row: Any) -> tuple[dict[str, Any], int]:
-    """The settings of a job's row, and how often it was taken up."""
-    stored = unpack_json(row.settings, f"job {row.id}", "restore a copy of the gallery")
-    return stored["given"], stored["claims"]
-
-
 def _read(connection: Connection, job_id: int) -> Job:
     """The job of that number; raises UnknownItemError."""
     query = select(schema.jobs).where(schema.jobs.c.id == queries.known_id(job_id))
@@ -296,12 +278,12 @@ def _read(connection: Connection, job_id: int) -> Job:
 
 
 def _job_of(row: Any, names: Mapping[int, str]) -> Job:
-    settings, claims = _unpack_settings(row)
+    remedy = "restore a copy of the gallery"
     result = row.result and unpack_json(row.result, f"job {row.id}: result", "do it again")
     return Job(
         id=row.id,
         kind=row.kind,
-        settings=settings,
+        settings=unpack_json(row.settings, f"job {row.id}", remedy),
         actor=row.actor,
         state=row.state,
         created=row.created,
@@ -309,7 +291,7 @@ def _job_of(row: Any, names: Mapping[int, str]) -> Job:
         finished=row.finished,
         worker=row.worker,
         lease=row.lease,
-        claims=claims,
+        claims=row.claims,
         stage=row.stage,
         done=row.done,
         total=row.total,

@@ -227,6 +227,7 @@ jobs = Table(  # tuning and calibrating in the background, taken by one daemon a
     Column("finished", UtcDateTime),
     Column("worker", Text),  # who has it
     Column("lease", UtcDateTime),  # until when, unless renewed
+    Column("claims", Integer, nullable=False, server_default="0"),  # how often it was taken up
     Column("stage", Text, nullable=False, server_default=""),
     Column("done", Integer, nullable=False, server_default="0"),
     Column("total", Integer, nullable=False, server_default="0"),

@@ -91,6 +91,7 @@ def upgrade() -> None:
         sa.Column("finished", sa.DateTime(timezone=True)),
         sa.Column("worker", sa.Text),
         sa.Column("lease", sa.DateTime(timezone=True)),
+        sa.Column("claims", sa.Integer, nullable=False, server_default="0"),
         sa.Column("stage", sa.Text, nullable=False, server_default=""),
         sa.Column("done", sa.Integer, nullable=False, server_default="0"),
         sa.Column("total", sa.Integer, nullable=False, server_default="0"),
